@@ -254,7 +254,7 @@ def diagnose(cluster: t.Mapping[str, t.Any], plan: t.Mapping[str, t.Any], observ
     """Findings, the cluster's state and the work that follows from them.
 
     ``settings`` (all optional): ``scope`` [nodes that this run may touch], ``unreachable`` [nodes], ``targets``
-    {node: {files {path: sha256}, generation, release}}, ``views`` [further views, of nodes outside the scope],
+    {node: {files {path: sha256}, generation, release}}, ``views`` {node: View, for nodes outside the scope},
     ``join_grace`` (s), ``lag_limit_ms``, ``clock_limit`` (s), ``disk_limit_percent``, ``disable_rivals`` (bool).
 
     Returns ``{findings, state, work {configure, restart, down}, nodes {name: {connected, findings [codes]}}, healthy, problems [str]}``.
@@ -270,9 +270,8 @@ def diagnose(cluster: t.Mapping[str, t.Any], plan: t.Mapping[str, t.Any], observ
               "disk_percent": float(settings.get("disk_limit_percent", DISK_LIMIT_PERCENT))}
     targets = settings.get("targets") or {}
 
-    views = [item["view"] for item in seen.values() if item.get("view")]
-    observers = {view.get("observer") for view in views}
-    views += [view for view in settings.get("views") or [] if view and view.get("observer") not in observers]
+    views = {name: view for name, view in (settings.get("views") or {}).items() if name in members}
+    views.update({name: item.get("view") for name, item in seen.items()})
     state = _cluster_view.judge(views, members, cluster["voters"], unreachable)
 
     findings = [_findings.make("UNREACHABLE", name, [str((settings.get("unreachable_reasons") or {}).get(name) or "no connection")]) for name in unreachable]
