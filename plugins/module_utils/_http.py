@@ -35,6 +35,30 @@ def split_address(address, default_port=DEFAULT_PORT):
     return host, int(port)
 
 
+def endpoint_faults(endpoints):
+    """What is wrong with {id: [host:port, ...]}, as a list of sentences."""
+    faults = []
+    for name, addresses in endpoints.items():
+        if not isinstance(addresses, list):
+            faults.append(f"endpoints.{name} must be a list of host:port")
+            continue
+        for index, address in enumerate(addresses):
+            try:
+                split_address(str(address))
+            except ValueError as problem:
+                faults.append(f"endpoints.{name}[{index}]: {problem}")
+    return faults
+
+
+def with_port(endpoints, port):
+    """The endpoints with `port` added to each address that names none."""
+    full = {}
+    for name, addresses in endpoints.items():
+        pairs = [split_address(str(address), port) for address in addresses]
+        full[name] = [f"[{host}]:{number}" if ":" in host else f"{host}:{number}" for host, number in pairs]
+    return full
+
+
 def read_token(path):
     """The cluster's token from its file; None where there is no file, no permission or nothing in it."""
     if not path:
