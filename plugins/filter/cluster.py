@@ -8,6 +8,7 @@ from __future__ import annotations
 import typing as t
 
 from ansible.errors import AnsibleFilterError
+from ansible.utils.unsafe_proxy import wrap_var
 
 from ansible_collections.ringrift.p2p.plugins.plugin_utils import _cluster_file, _diagnosis, _plan, _plan_restarts, _report
 
@@ -15,7 +16,8 @@ from ansible_collections.ringrift.p2p.plugins.plugin_utils import _cluster_file,
 def cluster_file(text: str, source: str, providers: dict[str, list[str]] | None = None) -> dict[str, t.Any]:
     """The cluster that a hosts file describes; every fault of the file in one error."""
     try:
-        return _cluster_file.parse(text, source, providers).to_dict()
+        # What stands in the operator's file is data and never rendered, by whatever version of Ansible.
+        return wrap_var(_cluster_file.parse(text, source, providers).to_dict())
     except _cluster_file.ClusterFileError as exc:
         raise AnsibleFilterError(str(exc)) from exc
 
@@ -43,6 +45,29 @@ def cluster_report(before: dict[str, t.Any], after: dict[str, t.Any] | None, cha
     return _report.build(before, after, changes, run, problems)
 
 
+def cluster_gather(hosts: t.Iterable[str], hostvars: t.Mapping[str, t.Any], *path: str) -> dict[str, t.Any]:
+    """{host: value} of the host variable that ``path`` leads to, for the hosts that have it."""
+    found = {}
+    for host in hosts:
+        value = hostvars.get(host) or {}
+        for key in path:
+            value = value.get(key) if isinstance(value, t.Mapping) else None
+        if value is not None:
+            found[host] = value
+    return found
+
+
+def cluster_unreachable(hosts: t.Iterable[str], hostvars: t.Mapping[str, t.Any], register: str) -> dict[str, str]:
+    """{host: reason} for the hosts that could not be reached by the task that registered ``register``."""
+    results = cluster_gather(hosts, hostvars, register)
+    return {host: str(result.get("msg") or "unreachable") for host, result in results.items() if result.get("unreachable")}
+
+
+def cluster_views(asked: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """{node: View or None} out of a registered loop of node_info over nodes; None where the node could not be asked."""
+    return {result["item"]: (result.get("observation") or {}).get("view") for result in asked.get("results", ()) if not result.get("skipped")}
+
+
 class FilterModule:
     """Filters of ringrift.p2p."""
 
@@ -52,7 +77,11 @@ class FilterModule:
             "cluster_plan": cluster_plan,
             "cluster_diagnosis": cluster_diagnosis,
             "cluster_waves": cluster_waves,
+            "cluster_diagnosis_lines": _report.diagnosis_lines,
+            "cluster_gather": cluster_gather,
             "cluster_report": cluster_report,
             "cluster_report_markdown": _report.as_markdown,
             "cluster_report_lines": _report.as_lines,
+            "cluster_unreachable": cluster_unreachable,
+            "cluster_views": cluster_views,
         }

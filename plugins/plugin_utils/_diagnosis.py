@@ -253,7 +253,7 @@ def diagnose(cluster: t.Mapping[str, t.Any], plan: t.Mapping[str, t.Any], observ
              settings: t.Mapping[str, t.Any] | None = None) -> dict[str, t.Any]:
     """Findings, the cluster's state and the work that follows from them.
 
-    ``settings`` (all optional): ``scope`` [nodes that this run may touch], ``unreachable`` [nodes], ``targets``
+    ``settings`` (all optional): ``scope`` [nodes that this run may touch], ``unreachable`` {node: reason}, ``targets``
     {node: {files {path: sha256}, generation, release}}, ``views`` {node: View, for nodes outside the scope},
     ``join_grace`` (s), ``lag_limit_ms``, ``clock_limit`` (s), ``disk_limit_percent``, ``disable_rivals`` (bool).
 
@@ -263,7 +263,8 @@ def diagnose(cluster: t.Mapping[str, t.Any], plan: t.Mapping[str, t.Any], observ
     hosts = cluster["hosts"]
     members = sorted(name for name, host in hosts.items() if host["belongs"])
     scope = sorted(set(settings["scope"]) & set(members)) if settings.get("scope") is not None else members
-    unreachable = sorted(set(settings.get("unreachable") or ()) & set(members))
+    reasons = settings.get("unreachable") or {}
+    unreachable = sorted(set(reasons) & set(members))
     seen = {name: item for name, item in observations.items() if name in members and name not in unreachable and item}
     grace = float(settings.get("join_grace", JOIN_GRACE))
     limits = {"lag_ms": float(settings.get("lag_limit_ms", LAG_LIMIT_MS)), "clock": float(settings.get("clock_limit", CLOCK_LIMIT)),
@@ -274,7 +275,7 @@ def diagnose(cluster: t.Mapping[str, t.Any], plan: t.Mapping[str, t.Any], observ
     views.update({name: item.get("view") for name, item in seen.items()})
     state = _cluster_view.judge(views, members, cluster["voters"], unreachable)
 
-    findings = [_findings.make("UNREACHABLE", name, [str((settings.get("unreachable_reasons") or {}).get(name) or "no connection")]) for name in unreachable]
+    findings = [_findings.make("UNREACHABLE", name, [str(reasons[name])]) for name in unreachable]
     for name, observation in sorted(seen.items()):
         host, wanted = hosts[name], plan["nodes"].get(name) or {}
         own = (

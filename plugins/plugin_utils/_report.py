@@ -46,6 +46,23 @@ def _counts(picture: t.Mapping[str, t.Any]) -> str:
         "yes" if quorum["ok"] else "NO", leader)
 
 
+def _finding_line(item: t.Mapping[str, t.Any]) -> str:
+    return "%-8s %-20s %-18s %s" % (item["severity"], item["code"], item["node"] or "cluster", (item["evidence"] or [item["summary"]])[0])
+
+
+def diagnosis_lines(diagnosis: t.Mapping[str, t.Any]) -> list[str]:
+    """A diagnosis in lines: the state, every finding, and what a repair would do."""
+    work = diagnosis["work"]
+    lines = [_counts(_picture(diagnosis))] + [_finding_line(item) for item in diagnosis["findings"]]
+    for title, key in (("to configure", "configure"), ("to start", "down")):
+        if work[key]:
+            lines.append("%s: %s" % (title, ", ".join(work[key])))
+    restart = [name for name in work["restart"] if name not in work["down"]]
+    if restart:
+        lines.append("to restart: " + ", ".join(restart))
+    return lines
+
+
 def _cell(text: str) -> str:
     return text.replace("|", "\\|").replace("\n", " ")
 
@@ -104,8 +121,7 @@ def as_lines(report: t.Mapping[str, t.Any]) -> list[str]:
     else:
         lines.append("changed: nothing")
     left = report["after"]["findings"]
-    for item in left[:TERMINAL_FINDINGS]:
-        lines.append("%-8s %-20s %-18s %s" % (item["severity"], item["code"], item["node"] or "cluster", (item["evidence"] or [item["summary"]])[0]))
+    lines += [_finding_line(item) for item in left[:TERMINAL_FINDINGS]]
     if len(left) > TERMINAL_FINDINGS:
         lines.append("… and %d more findings, see the report" % (len(left) - TERMINAL_FINDINGS))
     if report["reached"]:

@@ -215,7 +215,7 @@ def test_quorum_counts_the_files_voters_whatever_the_scope():
 
 def test_an_unreachable_voter_never_counts_as_alive():
     result = _diagnosis.diagnose(cluster(), plan(), {name: observation(name) for name in NODES if name != "v3"},
-                                 {"unreachable": ["v3"], "targets": targets()})
+                                 {"unreachable": {"v3": "timed out"}, "targets": targets()})
     assert result["state"]["quorum"]["alive"] == 2 and codes(result, "v3") == ["UNREACHABLE"]
     assert "QUORUM_AT_RISK" in codes(result, None) and "v3" not in result["work"]["restart"]
 
