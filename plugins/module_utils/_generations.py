@@ -11,6 +11,7 @@ Everything is a *state* of a path, a dict of one of these shapes (mode is text s
     {"kind": "absent"}
     {"kind": "other", "what": str}            a directory, a device, a socket: never replaced
 
+C("sensitive": true) in a state keeps its content out of every diff, also on the way back.
 Contents lie beside the records, named by their digest, so a record is small and a content is kept once.
 """
 
@@ -170,8 +171,9 @@ def mask_secrets(text):
     return _SECRET_ARGUMENT.sub(r"\1********", _SECRET_ASSIGNMENT.sub(r"\1********", text))
 
 
-def diff_of(path, before, after, contents, sensitive=False):
+def diff_of(path, before, after, contents):
     """The difference between two states as Ansible shows it: C({before_header, after_header, before, after})."""
+    sensitive = is_sensitive(before, after)
 
     def shown(state):
         if state["kind"] == "link":
@@ -191,6 +193,11 @@ def diff_of(path, before, after, contents, sensitive=False):
         return "%s (%s)" % (path, state["kind"])
 
     return {"before_header": header(before), "after_header": header(after), "before": shown(before), "after": shown(after)}
+
+
+def is_sensitive(*states):
+    """Whether the contents of these states, all of one path, are to be kept out of sight."""
+    return any(state.get("sensitive") for state in states)
 
 
 def needs_daemon_reload(paths):
@@ -314,7 +321,6 @@ class Store:
         generation = generation or generation_id([dict(entry) for entry in entries] + [{"remove": path} for path in remove])
         with self._held(check):
             before, after = self._states(entries, remove, check)
-            sensitive = {entry["path"] for entry in entries if entry.get("secret") is not None or entry.get("sensitive")}
             current = current_record(self._records())
             previous = current["generation"] if current else None
             changed = [path for path in before if not same_state(path, before[path], after[path])]
@@ -323,7 +329,7 @@ class Store:
                 self._record(generation, {path: before[path] for path in changed}, {path: after[path] for path in changed})
                 self._prune(keep)
             in_force = generation if changed or previous is None else previous
-            return self._result(before, after, changed, sensitive, in_force, previous)
+            return self._result(before, after, changed, in_force, previous)
 
     def rolled_back(self, generation=None, check=False):
         """Puts back what the generation in force replaced. With C(generation) only if that one is in force, so it can be repeated."""
@@ -331,7 +337,7 @@ class Store:
             record = current_record(self._records())
             if record is None or (generation is not None and record["generation"] != generation):
                 in_force = record["generation"] if record else None
-                return self._result({}, {}, [], set(), in_force, in_force)
+                return self._result({}, {}, [], in_force, in_force)
             before = {path: self._look(path) for path in record["before"]}
             result = self._put_back(before, record["before"], record["generation"], check)
             if not check:
@@ -370,6 +376,8 @@ class Store:
                 if before[path]["kind"] == "other":
                     raise GenerationError("%s is a %s; it is not replaced: move it away first" % (path, before[path]["what"]))
                 after[path] = self._wanted(entry, before[path], check)
+                if entry.get("secret") is not None or entry.get("sensitive"):
+                    before[path]["sensitive"] = after[path]["sensitive"] = True
             except GenerationError as exc:
                 faults.extend(exc.faults)
             except KeyError as exc:
@@ -447,17 +455,13 @@ class Store:
         changed = [path for path in after if not same_state(path, before[path], after[path])]
         if changed and not check:
             self._change({path: before[path] for path in changed}, {path: after[path] for path in changed})
-        return self._result(before, after, changed, self._sensitive_paths(after), generation, generation)
+        return self._result(before, after, changed, generation, generation)
 
-    def _sensitive_paths(self, states):
-        # What was written for one user's eyes is not shown on the way back either.
-        return {path for path, state in states.items() if state["kind"] == "absent" or state.get("mode", "0644")[-2:] == "00"}
-
-    def _result(self, before, after, changed, sensitive, generation, previous):
+    def _result(self, before, after, changed, generation, previous):
         files = [{"path": path, "action": action_of(path, before[path], after[path])} for path in before]
         for path in changed:
             for state in (before[path], after[path]):
-                if state["kind"] == "file" and path not in sensitive:
+                if state["kind"] == "file" and not is_sensitive(before[path], after[path]):
                     self._content(state["sha256"])
         return {
             "changed": bool(changed),
@@ -465,7 +469,7 @@ class Store:
             "previous": previous,
             "files": files,
             "daemon_reload": needs_daemon_reload(changed),
-            "diff": [diff_of(path, before[path], after[path], self.contents, path in sensitive) for path in changed],
+            "diff": [diff_of(path, before[path], after[path], self.contents) for path in changed],
         }
 
     def _change(self, before, after):
