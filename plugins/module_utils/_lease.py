@@ -19,6 +19,8 @@ import socket
 import tempfile
 import time
 
+from ansible_collections.ringrift.p2p.plugins.module_utils._services import start_ticks
+
 HOLDER_KEYS = ("run_id", "user", "controller", "machine_id", "boot_id", "pid_namespace", "pid", "pid_start")
 _PROCESS_KEYS = ("machine_id", "boot_id", "pid_namespace", "pid", "pid_start")
 
@@ -113,16 +115,6 @@ def node_clock():
     return {"time": time.time(), "uptime": uptime, "boot_id": _first_line("/proc/sys/kernel/random/boot_id")}
 
 
-def process_start(pid):
-    """Start time of a process in clock ticks since boot, from /proc; None where it has ended (or there is no /proc)."""
-    line = _first_line(f"/proc/{int(pid)}/stat")
-    if not line or ")" not in line:
-        return None
-    # The command name, in parentheses, may hold spaces and parentheses of its own.
-    fields = line.rpartition(")")[2].split()
-    return None if fields[0] in "ZX" else int(fields[19])
-
-
 def identity(pid, run_id=None):
     """The holder that the run with process `pid` on this system is."""
     try:
@@ -133,7 +125,7 @@ def identity(pid, run_id=None):
         user = getpass.getuser()
     except (KeyError, OSError):
         user = str(os.getuid())
-    start = process_start(pid)
+    start = start_ticks(pid)
     return {
         "run_id": run_id or f"{socket.gethostname()}-{pid}-{start}",
         "user": user,
@@ -152,7 +144,7 @@ def proven_dead(holder, own):
         return False
     if not isinstance(holder.get("pid"), int) or not isinstance(holder.get("pid_start"), int):
         return False
-    return process_start(holder["pid"]) != holder["pid_start"]
+    return start_ticks(holder["pid"]) != holder["pid_start"]
 
 
 def read_lease(path):
