@@ -10,7 +10,7 @@ import typing as t
 from ansible.errors import AnsibleFilterError
 from ansible.utils.unsafe_proxy import wrap_var
 
-from ansible_collections.ringrift.p2p.plugins.plugin_utils import _cluster_file, _diagnosis, _plan, _plan_restarts, _report
+from ansible_collections.ringrift.p2p.plugins.plugin_utils import _cluster_file, _diagnosis, _plan, _plan_reach, _plan_restarts, _report
 
 
 def cluster_file(text: str, source: str, providers: dict[str, list[str]] | None = None) -> dict[str, t.Any]:
@@ -24,7 +24,10 @@ def cluster_file(text: str, source: str, providers: dict[str, list[str]] | None 
 
 def cluster_plan(cluster: dict[str, t.Any], observations: dict[str, t.Any] | None = None, settings: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
     """Seeds, relays and the edits of the hosts file that follow from them."""
-    return _plan.plan(cluster, observations or {}, settings or {})
+    try:
+        return _plan.plan(cluster, observations or {}, settings or {})
+    except _plan.PlanError as exc:
+        raise AnsibleFilterError(str(exc)) from exc
 
 
 def cluster_diagnosis(cluster: dict[str, t.Any], plan: dict[str, t.Any], observations: dict[str, t.Any],
@@ -43,6 +46,17 @@ def cluster_report(before: dict[str, t.Any], after: dict[str, t.Any] | None, cha
                    problems: t.Sequence[str] = ()) -> dict[str, t.Any]:
     """The report of a run."""
     return _report.build(before, after, changes, run, problems)
+
+
+def cluster_endpoints(names: t.Iterable[str], cluster: dict[str, t.Any]) -> dict[str, list[str]]:
+    """{node: [host:port, …]}: where each node is asked by others, its public address first; nodes without any are left out."""
+    found = {}
+    for name in names:
+        host = cluster["hosts"].get(name) or {}
+        addresses = [address for address in (_plan_reach.public(host), _plan_reach.overlay(host)) if address]
+        if addresses:
+            found[name] = addresses
+    return found
 
 
 def cluster_gather(hosts: t.Iterable[str], hostvars: t.Mapping[str, t.Any], *path: str) -> dict[str, t.Any]:
@@ -78,6 +92,7 @@ class FilterModule:
             "cluster_diagnosis": cluster_diagnosis,
             "cluster_waves": cluster_waves,
             "cluster_diagnosis_lines": _report.diagnosis_lines,
+            "cluster_endpoints": cluster_endpoints,
             "cluster_gather": cluster_gather,
             "cluster_report": cluster_report,
             "cluster_report_markdown": _report.as_markdown,

@@ -5,11 +5,10 @@
 
 from __future__ import annotations
 
-import ipaddress
 import typing as t
 
 from ansible_collections.ringrift.p2p.plugins.module_utils import _cluster_view
-from ansible_collections.ringrift.p2p.plugins.plugin_utils import _findings
+from ansible_collections.ringrift.p2p.plugins.plugin_utils import _findings, _plan_reach
 
 # A node needs this long after a start before it may be judged as hung or as not joined: earlier restarts cascade.
 JOIN_GRACE = 120.0
@@ -18,7 +17,6 @@ CLOCK_LIMIT = 5.0
 DISK_LIMIT_PERCENT = 5.0
 SEEDS_TRIED = 6
 
-OVERLAY_NETWORKS = tuple(ipaddress.ip_network(text) for text in ("100.64.0.0/10", "fd7a:115c:a1e0::/48"))
 SAFE_PYSYNCOBJ = (0, 3, 16)
 
 Finding = t.Dict[str, t.Any]
@@ -26,13 +24,11 @@ Observation = t.Mapping[str, t.Any]
 
 
 def is_overlay(address: str) -> bool:
-    """Whether ``host:port`` lies in the Tailscale overlay. A name is not: what it resolves to is not known here."""
-    host = address.rpartition(":")[0].strip("[]") or address
+    """Whether ``host:port`` lies in the overlay; what cannot be read as an address does not."""
     try:
-        parsed = ipaddress.ip_address(host)
+        return _plan_reach.is_overlay(_plan_reach.split_address(address)[0])
     except ValueError:
         return False
-    return any(parsed.version == network.version and parsed in network for network in OVERLAY_NETWORKS)
 
 
 def _section(observation: Observation, key: str) -> dict[str, t.Any]:
