@@ -71,6 +71,18 @@ def cluster_gather(hosts: t.Iterable[str], hostvars: t.Mapping[str, t.Any], *pat
     return found
 
 
+def cluster_stopped(wave: t.Iterable[str], hostvars: t.Mapping[str, t.Any]) -> str:
+    """Why the run must stop after this wave of restarts; empty when every node of it came back."""
+    reasons = []
+    for name in wave:
+        host = hostvars.get(name) or {}
+        if host.get("p2p_restart_failure"):
+            reasons.append("%s: %s" % (name, host["p2p_restart_failure"]))
+        elif (host.get("p2p_restarted") or {"unreachable": True}).get("unreachable"):
+            reasons.append("%s became unreachable while it was being restarted" % name)
+    return "; ".join(reasons)
+
+
 def cluster_unreachable(hosts: t.Iterable[str], hostvars: t.Mapping[str, t.Any], register: str) -> dict[str, str]:
     """{host: reason} for the hosts that could not be reached by the task that registered ``register``."""
     results = cluster_gather(hosts, hostvars, register)
@@ -97,6 +109,7 @@ class FilterModule:
             "cluster_report": cluster_report,
             "cluster_report_markdown": _report.as_markdown,
             "cluster_report_lines": _report.as_lines,
+            "cluster_stopped": cluster_stopped,
             "cluster_unreachable": cluster_unreachable,
             "cluster_views": cluster_views,
         }
