@@ -112,7 +112,8 @@ def reduce_sample(sample):
         return sample
     status, health = _mapping(sample.get("status")), _mapping(sample.get("health"))
     own = _mapping(status.get("self"))
-    term = _number(status.get("term", health.get("term")))
+    terms = (status.get("term"), _mapping(status.get("raft")).get("term"), health.get("term"))
+    term = next((_number(term) for term in terms if _number(term) is not None), None)
     has_peers = any(_mapping(status.get(part)) or status.get(part) == {} for part in ("peers", "all_peers"))
     leaders = (status.get("leader_id"), status.get("effective_leader_id"), health.get("leader_id"))
     return {
@@ -294,7 +295,10 @@ class Watch:
         """
         now = this_round["time"]
         reduced = {"time": now, "nodes": {name: reduce_sample(sample) for name, sample in this_round["nodes"].items()}}
-        self._rounds = [kept for kept in self._rounds if now - kept["time"] <= self.window] + [reduced]
+        # One round from before the window's start stays, so that what is left spans the window in full.
+        while len(self._rounds) > 1 and now - self._rounds[1]["time"] >= self.window:
+            self._rounds.pop(0)
+        self._rounds.append(reduced)
         self.samples += 1
         state = judge(self.views(), self.expected, self.voters, self.without)
         lacks = shortfall(state, self.min_connected)

@@ -14,8 +14,8 @@ def _steady(name, view, window):
     """Why this view does not cover the whole window, or None."""
     if view["failures"]:
         return f"{name} left {view['failures']} of {view['samples']} questions unanswered within the window"
-    # Sampling takes time itself, so the span between first and last sample falls a little short of the window.
-    if view["samples"] < MINIMUM_SAMPLES or view["window"] < 0.8 * window:
+    # An answer takes its time, so the span between first and last one may fall a little short of that between the questions.
+    if view["samples"] < MINIMUM_SAMPLES or view["window"] < 0.9 * window:
         return f"{name} was asked {view['samples']} times over {view['window']:.1f} s; at least {MINIMUM_SAMPLES} over {window:g} s are needed"
     return None
 

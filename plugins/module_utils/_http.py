@@ -142,7 +142,7 @@ def tcp(address, timeout):
 def sample_node(addresses, timeout, token=None, now=time.monotonic):
     """One sample (see _cluster_view) of the node behind `addresses`, tried in order until one answers.
 
-    /status carries all that a view needs; /health is asked only where /status is refused or fails. Returns (sample, address | None).
+    /status carries all that a view needs; /health is asked only where /status is answered with an error. Returns (sample, address | None).
     """
     errors = []
     for address in addresses:
@@ -150,7 +150,8 @@ def sample_node(addresses, timeout, token=None, now=time.monotonic):
         if problem is None:
             return {"time": now(), "status": status, "health": None, "error": None}, address
         errors.append(f"/status of {problem}")
-        if status_code is None and status is None and not tcp(address, min(timeout, 1.0))[0]:
+        # No answer at all: asking again would only make the others' answers older.
+        if status_code is None:
             continue
         unused_code, health, problem = get_json(address, "/health", timeout, token)
         if problem is None:

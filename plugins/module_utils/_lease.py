@@ -179,9 +179,21 @@ def write_lease(path, lease):
 
 
 @contextlib.contextmanager
-def exclusive(path):
-    """Holds the file beside the lease flock'd, so that two runs decide one after the other. The file stays: it is no lease."""
+def exclusive(path, wait):
+    """Holds the file beside the lease flock'd, so that two runs decide one after the other. The file stays: it is no lease.
+
+    A restart holds it too, from the guard to the node's return: whoever takes the lease over from a run that was killed comes
+    after the last act of that run. Raises BlockingIOError after `wait` seconds.
+    """
     os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+    end = time.monotonic() + wait
     with open(f"{path}.flock", "a", encoding="ascii") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
+        while True:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError as problem:
+                if time.monotonic() >= end:
+                    raise BlockingIOError(problem.errno, f"an act of another run on this node has not ended within {wait:g} s") from problem
+                time.sleep(0.1)
         yield

@@ -128,7 +128,7 @@ options:
   request_timeout:
     description: Seconds that one node is given for one answer.
     type: float
-    default: 4
+    default: 3
   token_file:
     description: File with the token of the cluster on this node. A file that is missing means that there is no token.
     type: path
@@ -257,8 +257,9 @@ log:
   elements: str
 """
 
+import contextlib
+import os
 import time
-
 from signal import SIGKILL, SIGTERM
 
 from ansible.module_utils.basic import AnsibleModule
@@ -296,7 +297,7 @@ ARGUMENTS = {
     "stop_timeout": {"type": "float", "default": 60},
     "start_timeout": {"type": "float", "default": 180},
     "join_timeout": {"type": "float", "default": 180},
-    "request_timeout": {"type": "float", "default": 4},
+    "request_timeout": {"type": "float", "default": 3},
     "token_file": {"type": "path", "default": "/etc/ringrift/cluster-token", "no_log": False},
     "expected_generation": {"type": "str"},
     "lease": {"type": "str"},
@@ -307,6 +308,8 @@ ARGUMENTS = {
 POLL = 0.3
 # So many processes one after the other are a loop of refused starts.
 LOOP_OF_STARTS = 4
+# Seconds to wait for another act on this node to end.
+LEASE_WAIT = 300.0
 
 
 class Failure(Exception):
@@ -423,21 +426,25 @@ class Orchestrator:
         return problem is None and body.get("role") == "leader"
 
     def hand_over(self):
-        """Has another voter lead, where the orchestrator can; waits until the voters agree on it. Fills result.handover."""
-        status, body, problem = post_json(self.own_address, "/leadership/transfer", {}, self.parameters["handover_timeout"], self.token)
-        if status in (404, 405, 501):
-            self.result["handover"] = {"supported": False, "leader": None, "detail": problem}
-            return
-        detail = None if problem is None else f"{problem} {(body or {}).get('error', '')}".strip()
-        self.result["handover"] = {"supported": True, "leader": None, "detail": detail}
+        """Has another voter lead, where the orchestrator can; waits until the voters agree on it. Fills result.handover.
+
+        A leader that can't hand over, or does not get rid of its leadership in time, is stopped as a leader: that costs an election, not the majority.
+        """
+        parameters, end = self.parameters, time.monotonic() + self.parameters["handover_timeout"]
+        handover = self.result["handover"] = {"supported": True, "leader": None, "detail": None}
         watch = self.watch()
-        end = time.monotonic() + self.parameters["handover_timeout"]
-        while problem is None and time.monotonic() < end:
-            state = judge(self.sample(watch), self.parameters["voters"], self.parameters["voters"])
+        while time.monotonic() < end:
+            if self.leads():
+                status, body, problem = post_json(self.own_address, "/leadership/transfer", {}, parameters["handover_timeout"], self.token)
+                handover["detail"] = problem or (body.get("reason") if body.get("transferred") is False else None)
+                if status in (404, 405, 501):
+                    handover["supported"] = False
+                    return
+            state = judge(self.sample(watch), parameters["voters"], parameters["voters"])
             if state["leader_agreed"] and state["leader"] != self.node_id:
-                self.result["handover"]["leader"] = state["leader"]
+                handover["leader"] = state["leader"]
                 return
-            time.sleep(self.parameters["interval"])
+            time.sleep(parameters["interval"])
 
     def stop(self):
         """Stops the service and whatever else has the port, and waits until all of it is gone. Raises Failure."""
@@ -523,19 +530,23 @@ class Orchestrator:
             time.sleep(self.parameters["interval"])
 
 
-def check_lease(parameters, check_mode):
-    """Makes sure that the lease of this node belongs to the run, and renews it. Raises Failure."""
+@contextlib.contextmanager
+def leased(parameters, check_mode):
+    """Makes sure that the lease of this node belongs to the run, renews it, and keeps others from it until the act is over. Raises Failure."""
     run_id, path = parameters["lease"], parameters["lease_path"]
-    try:
-        if check_mode:
-            _held(parameters, read_lease(path))
-            return
-        with exclusive(path):
-            current = read_lease(path)
-            if _held(parameters, current):
-                write_lease(path, new_lease(current, "renew", current["holder"], node_clock(), current.get("time_to_live") or 0))
-    except (OSError, ValueError) as problem:
-        raise Failure("lease", f"The lease {path} of run {run_id} can't be read or renewed: {problem}.") from problem
+    with contextlib.ExitStack() as stack:
+        try:
+            # A node that never had a lease gets no folder for one.
+            if run_id is not None and (check_mode or not os.path.exists(path)):
+                _held(parameters, read_lease(path))
+            elif run_id is not None:
+                stack.enter_context(exclusive(path, LEASE_WAIT))
+                current = read_lease(path)
+                if _held(parameters, current):
+                    write_lease(path, new_lease(current, "renew", current["holder"], node_clock(), current.get("time_to_live") or 0))
+        except (OSError, ValueError) as problem:
+            raise Failure("lease", f"The lease {path} of run {run_id} can't be read or renewed: {problem}.") from problem
+        yield
 
 
 def _held(parameters, current):
@@ -564,18 +575,21 @@ def act(orchestrator, check_mode):
             orchestrator.service.enable()
         return
 
-    if parameters["lease"] is not None:
-        check_lease(parameters, check_mode)
-    if parameters["guard"] == "always" or (stop and running and parameters["node_id"] in parameters["voters"]):
-        orchestrator.ask_guard()
-        if not check_mode and stop and orchestrator.leads():
-            orchestrator.hand_over()
+    with leased(parameters, check_mode):
+        if parameters["guard"] == "always" or (stop and running and parameters["node_id"] in parameters["voters"]):
             orchestrator.ask_guard()
-    if check_mode:
-        result["after"] = {"pid": None, "state": parameters["state"], "generation": parameters["expected_generation"] if start else None}
-        return
+            if not check_mode and stop and orchestrator.leads():
+                orchestrator.hand_over()
+                orchestrator.ask_guard()
+        if check_mode:
+            result["after"] = {"pid": None, "state": parameters["state"], "generation": parameters["expected_generation"] if start else None}
+        else:
+            change(orchestrator, stop, start)
 
-    # From here on, whatever happens, something was touched.
+
+def change(orchestrator, stop, start):
+    """Stops and starts, and waits for both to be true. Raises Failure."""
+    parameters, result = orchestrator.parameters, orchestrator.result
     if stop:
         orchestrator.stop()
         result["after"] = orchestrator.look()[2]

@@ -57,6 +57,10 @@ options:
     description: Seconds after which the lease expires unless it is renewed.
     type: float
     default: 900
+  wait:
+    description: Seconds to wait for the end of a restart that is under way on the node, as after a run that was killed.
+    type: float
+    default: 300
 seealso:
   - module: ringrift.p2p.orchestrator_service
 """
@@ -144,6 +148,7 @@ def main():
             "holder": {"type": "dict"},
             "dead": {"type": "list", "elements": "dict", "default": []},
             "time_to_live": {"type": "float", "default": 900},
+            "wait": {"type": "float", "default": 300},
         },
         supports_check_mode=True,
     )
@@ -166,7 +171,7 @@ def main():
             current = read_lease(path)
             verdict, wanted = settle(parameters, current, node_clock())
         else:
-            with exclusive(path):
+            with exclusive(path, parameters["wait"]):
                 current = read_lease(path)
                 verdict, wanted = settle(parameters, current, node_clock())
                 if verdict["decision"] == "release":

@@ -1,0 +1,71 @@
+# Copyright (c) 2026, RingRift P2P contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import threading
+import time
+
+from ansible_collections.ringrift.p2p.plugins.modules import cluster_health
+
+QUICK = {"interval": 0.2, "window": 3, "request_timeout": 2, "token_file": "/nonexistent"}
+
+
+def test_a_whole_cluster_is_healthy_once_heartbeats_have_moved(cluster, run_module):
+    three = cluster()
+    answer = run_module(cluster_health, endpoints=three.endpoints, voters=["a", "b", "c"], stable_for=0.5, timeout=8, **QUICK)
+    assert answer["healthy"] and answer["reason"] is None
+    assert (answer["connected"], answer["expected"], answer["missing"]) == (3, 3, [])
+    assert (answer["leader"], answer["leader_agreed"], answer["leaders_seen"]) == ("a", True, ["a"])
+    assert answer["quorum"] == {"voters": 3, "alive": 3, "alive_ids": ["a", "b", "c"], "majority": 2, "ok": True}
+    assert answer["samples"] >= 3 and answer["stable_for"] >= 0.5
+    assert not answer["changed"]
+
+
+def test_a_node_that_is_gone_is_named(cluster, run_module):
+    three = cluster()
+    three.stop("c")
+    answer = run_module(cluster_health, endpoints=three.endpoints, voters=["a", "b", "c"], stable_for=0, timeout=1.5, **QUICK)
+    assert not answer["healthy"] and answer["missing"] == ["c"]
+    assert "missing: c" in answer["reason"]
+    assert answer["quorum"]["alive_ids"] == ["a", "b"] and answer["quorum"]["ok"]
+
+
+def test_fewer_nodes_are_enough_where_that_is_asked(cluster, run_module):
+    three = cluster()
+    three.stop("c")
+    answer = run_module(cluster_health, endpoints=three.endpoints, voters=["a", "b", "c"], min_connected=2, stable_for=0.3, timeout=8, **QUICK)
+    assert answer["healthy"] and answer["connected"] == 2
+
+
+def test_a_node_counted_as_down_costs_its_vote(cluster, run_module):
+    three = cluster()
+    three.stop("c")
+    answer = run_module(cluster_health, endpoints=three.endpoints, voters=["a", "b", "c"], without=["b"], stable_for=0, timeout=1.5, **QUICK)
+    assert not answer["quorum"]["ok"] and answer["quorum"]["alive"] <= 1
+
+
+def test_a_new_leader_starts_the_count_again(cluster, run_module):
+    three = cluster()
+    change = threading.Timer(1.0, three.set, ("leader", "b"))
+    change.start()
+    began = time.monotonic()
+    answer = run_module(cluster_health, endpoints=three.endpoints, voters=["a", "b", "c"], stable_for=1.5, timeout=10, **QUICK)
+    change.join()
+    assert answer["healthy"] and answer["leader"] == "b" and answer["leaders_seen"] == ["a", "b"]
+    assert time.monotonic() - began >= 2.3
+
+
+def test_the_time_is_up_before_it_was_stable_long_enough(cluster, run_module):
+    three = cluster()
+    answer = run_module(cluster_health, endpoints=three.endpoints, voters=["a", "b", "c"], stable_for=60, timeout=1, **QUICK)
+    assert not answer["healthy"] and "60 s are asked for" in answer["reason"]
+    assert answer["connected"] == 3
+
+
+def test_all_faults_of_the_parameters_come_at_once(run_module):
+    answer = run_module(cluster_health, endpoints={"a": "127.0.0.1:1", "b": ["127.0.0.1:port"]}, voters=["a"], stable_for=-1, interval=0)
+    assert answer["failed"]
+    for part in ("endpoints.a must be a list", "endpoints.b[0]", "interval must be above 0", "stable_for must not be negative"):
+        assert part in answer["msg"]
