@@ -121,6 +121,20 @@ _STARTS = {
 }
 
 
+def _environment_of(node):
+    """The virtual environment that the hosts file names for the node; the orchestrator's dependencies lie in its release."""
+    match = re.match(r"source (\S+)/bin/activate$", str(node.entry.get("venv_activate", "")))
+    if not match:
+        return []
+    path = match.group(1).replace("~", node.home, 1)
+    return [
+        File(f"{path}/pyvenv.cfg", "home = /usr/bin\ninclude-system-site-packages = false\nversion = 3.11\n", owner=node.user),
+        File(f"{path}/bin/activate", f'VIRTUAL_ENV={path}\nexport VIRTUAL_ENV\nPATH="$VIRTUAL_ENV/bin:$PATH"\nexport PATH\n', owner=node.user),
+        File(f"{path}/bin/python3", link="/usr/bin/python3", owner=node.user),
+        File(f"{path}/bin/python", link="python3", owner=node.user),
+    ]
+
+
 def _iso(moment):
     return datetime.fromtimestamp(moment, timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%f") + "Z"
 
@@ -162,6 +176,7 @@ def files(node, known, launcher_source, hosts_file, password, token):
     seeds = overlay_seeds(known)
     result = [
         *_STARTS[node.provider](node, known),
+        *_environment_of(node),
         File(f"{node.path}/scripts/p2p_orchestrator.py", launcher(launcher_source, seeds, OVERLAY_SEEDS), owner=node.user, mode=0o755),
         File(f"{node.path}/config/distributed_hosts.yaml", hosts_file, owner=node.user),
         File(PASSWORD_FILE, password + "\n", mode=0o600, owner=node.user),

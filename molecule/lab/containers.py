@@ -73,9 +73,9 @@ def init_flags():
     return [*flags, "-v", "/sys/fs/cgroup:/sys/fs/cgroup:ro"]
 
 
-def create_networks():
-    """The public and the overlay network, with no way out of either."""
-    for name, subnet in ((PUBLIC_NETWORK, "203.0.113.0/24"), (OVERLAY_NETWORK, "100.64.0.0/24")):
+def create_networks(public, overlay):
+    """The public and the overlay network of those subnets, with no way out of either."""
+    for name, subnet in ((PUBLIC_NETWORK, str(public)), (OVERLAY_NETWORK, str(overlay))):
         known = docker("network", "ls", "-q", "--filter", f"name=^{name}$").strip()
         if not known:
             docker("network", "create", "--internal", "--label", f"{LABEL}=network", "--subnet", subnet, name)

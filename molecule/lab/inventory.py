@@ -13,7 +13,7 @@ import subprocess
 import yaml
 
 from containers import LabError
-from topology import EXAMPLE, NAMES, PINNED, PORT, ROOT
+from topology import LAB_PUBLIC, NAMES, PINNED, PORT, ROOT, hosts_text
 
 WORK = os.path.join(ROOT, ".work", "lab")
 FOLDER = os.path.join(WORK, "inventory")
@@ -56,7 +56,7 @@ def keys():
     except (FileNotFoundError, subprocess.CalledProcessError) as error:
         raise LabError(f"ssh-keygen failed: {error}; it comes with the package openssh-client") from error
     public = " ".join(read(HOST_KEY + ".pub").split()[:2])
-    _write(KNOWN_HOSTS, f"203.0.113.* {public}\n")
+    _write(KNOWN_HOSTS, f"{LAB_PUBLIC}* {public}\n")
 
 
 def cut(text, kept):
@@ -83,7 +83,7 @@ def write(known, chosen, only):
     `known` are all nodes, `chosen` those that run; with `only` the hosts file names no others of the lab's.
     """
     shutil.rmtree(FOLDER, ignore_errors=True)
-    text = read(EXAMPLE)
+    text = hosts_text()
     _write(os.path.join(FOLDER, "distributed_hosts.yaml"), cut(text, {node.name for node in chosen}) if only else text)
     shutil.copy(os.path.join(ROOT, "inventory", "p2p.yml"), os.path.join(FOLDER, "p2p.yml"))
     variables = os.path.join(ROOT, "inventory", "group_vars", "all.yml")

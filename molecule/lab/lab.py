@@ -116,7 +116,7 @@ def raise_nodes(names, broken_state, only):
     known = _layout()
     chosen = topology.choose(known, names)
     base = image.base(say)
-    containers.create_networks()
+    containers.create_networks(topology.PUBLIC, topology.OVERLAY)
     containers.remove({node.name for node in chosen})
     inventory.write(known, chosen, only)
     flags = containers.init_flags()

@@ -35,7 +35,11 @@ OVERLAY_SEEDS = ("hetzner-cpu1", "nebius-backbone-1", "vultr-a100-20gb", "nebius
 COORDINATOR = "hetzner-cpu1"
 COORDINATOR_BY_ENVIRONMENT = "vultr-a100-40gb"
 
-PUBLIC = ipaddress.ip_network("203.0.113.0/24")
+# The example's public addresses, and the documentation range that takes their place in the lab: machines have been seen whose
+# package mirror has an address in the first.
+EXAMPLE_PUBLIC = "203.0.113."
+LAB_PUBLIC = "198.51.100."
+PUBLIC = ipaddress.ip_network(f"{LAB_PUBLIC}0/24")
 OVERLAY = ipaddress.ip_network("100.64.0.0/24")
 # A rented container is reached through its provider's gateway; in the lab the gateway is the node's own address.
 FIRST_GATEWAY_ADDRESS = 200
@@ -77,13 +81,21 @@ def _inside(network, *candidates):
     return ""
 
 
-def load(path=EXAMPLE):
-    """The hosts file as a mapping; raises LabError where there is none."""
+def hosts_text():
+    """The example file with the lab's addresses; raises LabError where there is none."""
     try:
-        with open(path, encoding="utf-8") as stream:
-            return yaml.safe_load(stream)
-    except (OSError, yaml.YAMLError) as error:
-        raise LabError(f"the lab is laid out after {path}, which cannot be read: {error}") from error
+        with open(EXAMPLE, encoding="utf-8") as stream:
+            return stream.read().replace(EXAMPLE_PUBLIC, LAB_PUBLIC)
+    except OSError as error:
+        raise LabError(f"the lab is laid out after {EXAMPLE}, which cannot be read: {error}") from error
+
+
+def load():
+    """The lab's hosts file as a mapping; raises LabError where there is none."""
+    try:
+        return yaml.safe_load(hosts_text())
+    except yaml.YAMLError as error:
+        raise LabError(f"the lab is laid out after {EXAMPLE}, which is not YAML: {error}") from error
 
 
 def nodes(document):
