@@ -67,11 +67,15 @@ class Files:
             descriptor = os.open(self.real(path), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
         except OSError:
             return None
-        with os.fdopen(descriptor, "rb") as stream:
-            try:
-                return stream.read(limit) if stat.S_ISREG(os.fstat(descriptor).st_mode) else None
-            except OSError:
+        try:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 return None
+            with open(descriptor, "rb", closefd=False) as stream:
+                return stream.read(limit)
+        except OSError:
+            return None
+        finally:
+            os.close(descriptor)
 
     def text(self, path: str, limit: int = TEXT_LIMIT) -> str | None:
         """The same as text; bytes that are not UTF-8 come out as replacement characters."""
@@ -80,10 +84,10 @@ class Files:
 
     def tail(self, path: str, count: int, limit: int = 64 * 1024) -> list[str]:
         """The last ``count`` lines of a file, looked for in its last ``limit`` bytes."""
+        if not self.is_file(path):
+            return []
         try:
             with open(self.real(path), "rb") as stream:
-                if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
-                    return []
                 stream.seek(max(0, os.fstat(stream.fileno()).st_size - limit))
                 lines = stream.read(limit).decode("utf-8", "replace").splitlines()
         except OSError:

@@ -81,13 +81,22 @@ def parse_if_inet6(text: str) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def main_process(processes: t.Sequence[t.Mapping[str, t.Any]], service_pid: int | None = None) -> dict[str, t.Any] | None:
-    """The orchestrator of the node: the service's own, else the one that runs longest. Children of an orchestrator are part of it."""
+def main_process(processes: t.Sequence[t.Mapping[str, t.Any]], service_pid: int | None = None, port: int = _text.DEFAULT_PORT,
+                 pid_namespace: str | None = None) -> dict[str, t.Any] | None:
+    """The orchestrator of the node: the service's own, else the one with this port, else the one that runs longest.
+
+    Children of an orchestrator are part of it. One in another PID namespace is a container's, and so another node's.
+    """
     found = [item for item in processes if item.get("kind") == "orchestrator"]
     pids = {item.get("pid") for item in found}
-    tops = [item for item in found if item.get("ppid") not in pids]
-    tops.sort(key=lambda item: (item.get("pid") != service_pid, not item.get("service"), item.get("started_at") or 0.0))
-    return dict(tops[0]) if tops else None
+    tops = [item for item in found if item.get("ppid") not in pids
+            and (not pid_namespace or not item.get("pid_namespace") or item["pid_namespace"] == pid_namespace)]
+
+    def rank(item: t.Mapping[str, t.Any]) -> tuple[bool, bool, bool, float]:
+        given = _text.options(item.get("argv") or [])["port"] or _text.DEFAULT_PORT
+        return item.get("pid") != service_pid, not item.get("service"), given != port, item.get("started_at") or 0.0
+
+    return dict(min(tops, key=rank)) if tops else None
 
 
 def in_charge(invocations: t.Sequence[tuple[dict[str, t.Any], _text.Invocation]], service: str) -> tuple[dict[str, t.Any], _text.Invocation] | None:
@@ -215,7 +224,6 @@ class NodeProbe:
             observation["identity"] = self.limited("identity", lambda: self._identity(observation), observation["identity"])
         if self.wants("processes"):
             observation["processes"] = self._shown_processes(observation["service"]["pid"])
-            self.main = main_process(observation["processes"], observation["service"]["pid"])
         observation["running"] = self.running()
         observation["errors"] = dict(self.errors)
         return scrub(observation, self.secrets)
@@ -265,11 +273,8 @@ class NodeProbe:
     # Processes and what starts them.
 
     def _read_processes(self) -> None:
-        self.processes = [dict(item) for item in _processes.scan(self.files.root + "/proc")]
-        self.main = main_process(self.processes)
-        self._adopt_main()
-
-    def _adopt_main(self) -> None:
+        self.processes = [dict(item) for item in _processes.scan(self.files.root + "/proc", self.service)]
+        self.main = main_process(self.processes, None, self.port, self.files.link("/proc/self/ns/pid"))
         if self.main is None:
             return
         self.environment = environment_of(self.files.bytes("/proc/%d/environ" % self.main["pid"])) or dict(self.main.get("environment") or {})
@@ -377,8 +382,7 @@ class NodeProbe:
         if self.wants("files"):
             observation["files"] = self.limited("files", lambda: {str(path): self.files.describe(str(path)) for path in self.parameters.get("files") or []}, {})
         if self.wants("rivals"):
-            observation["rivals"] = self.limited("rivals", lambda: [dict(item) for item in _rivals.detect(self.files.root or "/")], [])
-            observation["rivals"] = [dict(item, name=_masked(item.get("name"))) for item in observation["rivals"]]
+            observation["rivals"] = self.limited("rivals", self._rivals, [])
         if self.wants("locks"):
             observation["locks"] = self.limited("locks", self._locks, [])
         if self.wants("start_mechanisms"):
@@ -397,6 +401,10 @@ class NodeProbe:
             observation["token"] = self.limited("token", self._token, observation["token"])
         if self.wants("disk"):
             observation["disk"] = self.limited("disk", self._disk, observation["disk"])
+
+    def _rivals(self) -> list[dict[str, t.Any]]:
+        found = _rivals.detect(self.files.root or "/", service=self.service)
+        return [{key: _masked(item.get(key)) for key in ("kind", "name", "location", "line", "active")} for item in found]
 
     def _locks(self) -> list[dict[str, t.Any]]:
         path = self.path or self.files.expand(str(self.parameters.get("path") or ""))
