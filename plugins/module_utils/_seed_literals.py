@@ -114,7 +114,7 @@ def _parse(text: str) -> ast.Module:
     try:
         return ast.parse(text)
     except SyntaxError as exc:
-        raise SeedLiteralsError("line %s: %s" % (exc.lineno, exc.msg)) from exc
+        raise SeedLiteralsError("%s: %s" % ("line %d" % exc.lineno if exc.lineno else "it cannot be parsed", exc.msg)) from exc
     except (ValueError, RecursionError, MemoryError) as exc:
         raise SeedLiteralsError("it cannot be parsed: %s" % (exc or type(exc).__name__)) from exc
 
@@ -324,6 +324,9 @@ def _rewritten(text: str, container: _Container, seeds: t.Sequence[str], placeme
     goal = wanted([item.value for item in items], seeds, placement)
     kept = _subsequence([item.value for item in items], goal)
     inserted: t.Sequence[str] = ()
+    if kept is not None and container.is_tuple and len(goal) == 1 and items[max(kept)].comma is None:
+        # A tuple of one needs the comma that its last entry did without.
+        kept = None
     if kept is None:
         kept = set() if placement == "exclusive" else {index for index, item in enumerate(items) if item.value not in seeds}
         inserted = seeds
