@@ -105,7 +105,8 @@ def edit_text(text, block=None, disable_lines=(), disable_as="comment"):
     """Returns C(text) with our marked block in place and the lines that match taken out of force.
 
     A line that ends in a backslash belongs together with the next one and is judged and disabled with it. What is disabled stays
-    readable behind a marker; disabling twice changes nothing. The block stands at the end; an empty C(block) takes it away.
+    readable behind a marker; disabling twice changes nothing. The block stands first, behind the line that names the interpreter, because
+    such scripts often end in something that never returns; an empty C(block) takes it away.
     """
     newline = "\r\n" if "\r\n" in text else "\n"
     lines = text.splitlines()
@@ -129,9 +130,8 @@ def edit_text(text, block=None, disable_lines=(), disable_as="comment"):
         group = []
     kept.extend(_disabled(group, patterns, marker))
     if block is not None and block.strip():
-        kept.append(BLOCK_BEGIN)
-        kept.extend(block.strip("\n").splitlines())
-        kept.append(BLOCK_END)
+        place = 1 if kept and kept[0].startswith("#!") else 0
+        kept[place:place] = [BLOCK_BEGIN] + block.strip("\n").splitlines() + [BLOCK_END]
     if not kept:
         return ""
     ending = newline if text.endswith(("\n", "\r")) or not text or block is not None else ""

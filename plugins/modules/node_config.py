@@ -67,7 +67,7 @@ options:
         type: str
       block:
         description:
-          - Lines to keep between markers at the end of a file that belongs to somebody else. The rest of it stays.
+          - Lines to keep between markers near the top of a file that belongs to somebody else. The rest of it stays.
           - A file that is missing is made, as a shell script.
         type: str
       disable_lines:

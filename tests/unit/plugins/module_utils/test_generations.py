@@ -278,7 +278,7 @@ def test_an_edit_leaves_a_script_valid_and_everything_else_in_it(etc, store, tmp
     assert result["changed"] and script.stat().st_mode & 0o777 == 0o700
     assert text.count(": # ringrift.p2p disabled: ") == 2
     assert "# p2p_orchestrator.py is started above\n" in text and "touch /root/ready\n" in text
-    assert text.endswith("# BEGIN ringrift.p2p\n/etc/ringrift/on-start\n# END ringrift.p2p\n")
+    assert text.startswith("#!/bin/bash\n# BEGIN ringrift.p2p\n/etc/ringrift/on-start\n# END ringrift.p2p\nenv >>")
     assert os.system("sh -n %s" % script) == 0
     assert not store.present([edit], (), "g1")["changed"]
     store.rolled_back()
@@ -300,8 +300,8 @@ def without_our_marks(text, block=None):
     lines = text.splitlines()
     if block:
         added = ["# BEGIN ringrift.p2p"] + block.splitlines() + ["# END ringrift.p2p"]
-        assert lines[-len(added):] == added
-        lines = lines[: -len(added)]
+        assert lines[: len(added)] == added
+        lines = lines[len(added):]
     return [line.replace(": # ringrift.p2p disabled: ", "").replace("# ringrift.p2p disabled: ", "") for line in lines]
 
 

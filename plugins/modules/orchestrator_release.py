@@ -1,0 +1,188 @@
+#!/usr/bin/python
+# Copyright (c) 2026, RingRift P2P contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: orchestrator_release
+short_description: Install a release of the orchestrator on a node
+version_added: 1.0.0
+description:
+  - Carries an archive from the controller to the node, checks its digest and unpacks it into C(releases/) beside the releases that
+    are there. Nothing that runs is touched.
+  - Writes the launcher C(scripts/p2p_orchestrator.py) where there is none, or where an older one of this collection stands. Somebody
+    else's is never overwritten.
+  - Points C(current) at the release only where O(switch) says so. Usually M(ringrift.p2p.node_config) does that, as part of a
+    generation.
+author:
+  - RingRift P2P contributors (@ringrift)
+extends_documentation_fragment:
+  - ringrift.p2p.attributes
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+  idempotent:
+    support: full
+  platform:
+    platforms: posix
+options:
+  root:
+    description: The folder that holds C(releases/) and C(current) on the node, absolute.
+    type: path
+    required: true
+  release:
+    description: The identity of the release.
+    type: str
+    required: true
+  bundle:
+    description: The archive on the controller. It is only needed where the release is not installed, and not in check mode.
+    type: path
+  sha256:
+    description: The digest of the archive.
+    type: str
+  launcher:
+    description: Whether the launcher is written, which needs a release of the embedded orchestrator.
+    type: bool
+    default: true
+  switch:
+    description: Whether C(current) is pointed at the release.
+    type: bool
+    default: false
+  owner:
+    description: Who owns what is written; the user the module runs as by default.
+    type: str
+  group:
+    description: The group of what is written; the primary group of the owner by default.
+    type: str
+  keep:
+    description: How many releases are kept. The one in force and this one always are.
+    type: int
+    default: 8
+  archive:
+    description: Where the archive lies on the node. It is set by the action plugin.
+    type: path
+seealso:
+  - module: ringrift.p2p.orchestrator_bundle
+  - module: ringrift.p2p.node_config
+"""
+
+EXAMPLES = r"""
+- name: Build the bundle for this node
+  ringrift.p2p.orchestrator_bundle:
+    python_version: "{{ p2p_observation.python.version }}"
+    machine: "{{ p2p_observation.machine }}"
+  register: bundle
+
+- name: Install it
+  ringrift.p2p.orchestrator_release:
+    root: /home/ubuntu/ringrift/ai-service
+    release: "{{ bundle.release }}"
+    bundle: "{{ bundle.path }}"
+    sha256: "{{ bundle.sha256 }}"
+    owner: ubuntu
+"""
+
+RETURN = r"""
+release:
+  description: The release that was asked for.
+  returned: success
+  type: str
+path:
+  description: Its folder on the node.
+  returned: success
+  type: str
+current:
+  description: The release in force afterwards; V(null) where there is none.
+  returned: success
+  type: str
+done:
+  description: What was done, or would be.
+  returned: success
+  type: list
+  elements: str
+  sample: ["unpack releases/3f9a1c07d2be4455", "write scripts/p2p_orchestrator.py"]
+"""
+
+import os
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.ringrift.p2p.plugins.module_utils import _releases
+from ansible_collections.ringrift.p2p.plugins.module_utils._generations import owner_ids
+
+
+def install(wanted, owner, check):
+    """Brings the node to the wanted release; returns the result. Raises ReleaseError before anything in force is touched."""
+    root, release = wanted["root"], wanted["release"]
+    launcher = os.path.join(root, _releases.LAUNCHER)
+    before = _releases.in_force(root)
+    done = []
+    present = _releases.launcher_text(launcher) if wanted["launcher"] else None
+    if present is not None and not _releases.is_ours(present):
+        raise _releases.refuse_foreign_launcher(launcher)
+    there = _releases.installed(root, release)
+    if not there:
+        done.append("unpack releases/%s" % release)
+        if not check:
+            if not wanted["archive"] or not wanted["sha256"]:
+                raise _releases.ReleaseError("release %s is not installed in %s and no bundle is given; give bundle and sha256" % (release, root))
+            _releases.unpack(wanted["archive"], wanted["sha256"], root, release, owner)
+            there = True
+    if wanted["launcher"]:
+        source = os.path.join(root, "releases", release, _releases.LAUNCHER)
+        # What a release that is not there yet brings along is only known once it is.
+        action = _releases.launcher_action(present, _releases.launcher_text(source) or "") if there else ("write" if present is None else "keep")
+        if action != "keep":
+            done.append("%s %s" % (action, _releases.LAUNCHER))
+            if not check:
+                _releases.write_launcher(root, release, launcher, owner)
+    if wanted["switch"] and before != release:
+        done.append("point current at releases/%s" % release)
+        if not check:
+            _releases.switch(root, release, owner)
+    after = release if wanted["switch"] else before
+    if not check and done:
+        _releases.remove(root, _releases.removable(_releases.releases_of(root), wanted["keep"], {release, before}))
+    return {
+        "changed": bool(done), "release": release, "path": os.path.join(root, "releases", release), "current": after, "done": done,
+        "diff": {"before": "current release: %s\n" % (before or "none"), "after": "current release: %s\n%s" % (after or "none", "".join(
+            "%s\n" % line for line in done))} if done else {},
+    }
+
+
+def main():
+    module = AnsibleModule(
+        argument_spec={
+            "root": {"type": "path", "required": True},
+            "release": {"type": "str", "required": True},
+            "bundle": {"type": "path"},
+            "sha256": {"type": "str"},
+            "launcher": {"type": "bool", "default": True},
+            "switch": {"type": "bool", "default": False},
+            "owner": {"type": "str"},
+            "group": {"type": "str"},
+            "keep": {"type": "int", "default": 8},
+            "archive": {"type": "path"},
+        },
+        supports_check_mode=True,
+    )
+    wanted = module.params
+    if not os.path.isabs(wanted["root"]):
+        module.fail_json(msg="root %r is not absolute; give the folder on the node in full" % wanted["root"])
+    try:
+        owner = owner_ids(wanted["owner"], wanted["group"])
+        result = install(wanted, owner, module.check_mode)
+    except KeyError as exc:
+        module.fail_json(msg=exc.args[0])
+    except _releases.ReleaseError as exc:
+        module.fail_json(msg=str(exc))
+    except OSError as exc:
+        module.fail_json(msg="%s: %s" % (exc.filename or wanted["root"], exc.strerror or exc))
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()
