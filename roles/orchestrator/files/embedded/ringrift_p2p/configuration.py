@@ -39,7 +39,7 @@ class Timing:
     dial_timeout: float = 2.0
     bootstrap_every: float = 3.0
     reconnect_every: float = 5.0
-    raft_append: float = 0.3
+    raft_append: float = 0.4
     raft_minimum: float = 1.5
     raft_maximum: float = 2.5
     # Below raft_minimum less a round trip, so that a cut-off leader has stepped down before another is elected.

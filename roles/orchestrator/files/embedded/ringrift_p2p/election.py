@@ -22,7 +22,7 @@ from .configuration import ElectionError
 
 log = logging.getLogger("ringrift_p2p")
 HISTORY = 32
-TICK = 0.1
+TICK = 0.15
 
 
 class _LoopPoller(Poller):
@@ -59,7 +59,7 @@ class _LoopPoller(Poller):
 class _Transport(TCPTransport):
     """Notes when the leader was last heard, and keeps voters' connections among each other from ageing unused."""
 
-    KEEPALIVE = 1.0
+    KEEPALIVE = 2.0
 
     def __init__(self, syncObj, selfNode, otherNodes):
         self.leader_heard = 0.0
@@ -111,12 +111,15 @@ class _Raft(SyncObj):
 class Election:
     """One voter's part in the election. All methods run on the event loop."""
 
-    def __init__(self, name: str, addresses: dict, bind: str, state_dir: str, password: str, timing) -> None:
-        """`addresses` {voter: host:port}, `bind` host:port to listen at. Raises ElectionError."""
+    def __init__(self, name: str, addresses: dict, bind: str, state_dir: str, password: str, timing, changed) -> None:
+        """`addresses` {voter: host:port}, `bind` host:port to listen at. `changed(role, leader, term)` is called when one of them is new.
+
+        Raises ElectionError.
+        """
         if not password:
             raise ElectionError("a voter needs the election's password (its messages are pickled): name its file in RINGRIFT_P2P_ELECTION_PASSWORD_FILE")
         self._names = {address: voter for voter, address in addresses.items()}
-        self._addresses, self._name, self._timing = addresses, name, timing
+        self._addresses, self._name, self._timing, self._changed, self._told = addresses, name, timing, changed, None
         journal, marker = os.path.join(state_dir, "election.journal"), os.path.join(state_dir, "election.voted")
         if os.path.exists(marker) and not os.path.exists(journal):
             raise ElectionError(
@@ -127,7 +130,7 @@ class Election:
             password=password, autoTick=False, journalFile=journal, fullDumpFile=journal + ".dump", useFork=False, bindAddress=bind,
             logCompactionMinEntries=1000, logCompactionMinTime=86400.0, raftMinTimeout=timing.raft_minimum,
             raftMaxTimeout=timing.raft_maximum, appendEntriesPeriod=timing.raft_append, leaderFallbackTimeout=timing.raft_fallback,
-            connectionTimeout=max(3.5, timing.raft_maximum + 1.0), connectionRetryTime=0.5, maxBindRetries=1, onStateChanged=self._state_changed,
+            connectionTimeout=timing.raft_maximum + 2.0 * _Transport.KEEPALIVE, connectionRetryTime=0.5, maxBindRetries=1, onStateChanged=self._state_changed,
             tcp_keepalive=(2, 1, 3))
         self._raft = None
         try:
@@ -162,6 +165,10 @@ class Election:
         if self.is_leader and self._recorded != self.term:
             self._recorded = self.term
             self._raft.record_leader(self.term, self._name)
+        said = (self.role, self.leader, self.term)
+        if said != self._told:
+            self._told = said
+            self._changed(*said)
 
     def _confirmed(self) -> bool:
         return self._raft.raftCommitIndex > self._raft.committed_before
@@ -173,7 +180,7 @@ class Election:
     @property
     def is_leader(self) -> bool:
         """Whether this node leads now: elected, confirmed by a majority in its own term, and heard by one since."""
-        if time.monotonic() - self._last_tick > 5 * TICK:
+        if time.monotonic() - self._last_tick > 4 * TICK:
             # The loop was held up; what was true before is not believed before the clocks were looked at.
             self._last_tick = time.monotonic()
             self._raft.doTick(0.0)

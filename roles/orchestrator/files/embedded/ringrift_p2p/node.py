@@ -120,8 +120,6 @@ class Node:
         self._order: list = []
         self._admitted_at, self._refused_at = 0.0, 0.0
         self._cached: list = []
-        self._leader_seen = None
-        self._said = None
         self._session: aiohttp.ClientSession | None = None
         self.membership = membership.Membership(
             self.name, self._new_incarnation(), self.timing.suspect_after, self.timing.forget_after, self.random)
@@ -185,8 +183,8 @@ class Node:
         from .election import Election
 
         bind = "%s:%s" % (host if is_local(host) else "0.0.0.0", port)
-        self.election = Election(self.name, addresses, bind, self.settings.state_dir, self.settings.election_password, self.timing)
-        self._spawn(self._watch_election())
+        self.election = Election(
+            self.name, addresses, bind, self.settings.state_dir, self.settings.election_password, self.timing, self._leader_changed)
 
     async def stop(self) -> None:
         """Hand leadership over, say good-bye, end all work; within about a second."""
@@ -593,17 +591,11 @@ class Node:
             except (aiohttp.ClientError, asyncio.TimeoutError, OSError):
                 continue
 
-    async def _watch_election(self) -> None:
-        """Tell the others at once when the leader changes."""
-        while True:
-            await asyncio.sleep(0.25)
-            said = (self.role, *self.leader())
-            if said != self._said:
-                if said[1] is not None:
-                    log.info("leader %s, term %d", said[1], said[2])
-                self._said = said
-                self.say()
-                self._round()
+    def _leader_changed(self, unused_role: str, leader: str | None, term: int) -> None:
+        """Tell the others at once."""
+        log.info("leader %s, term %d", leader, term)
+        self.say()
+        self._round()
 
     async def _joining(self) -> None:
         """Join while alone; later look after those that fell out of sight, so that two halves find each other again."""
