@@ -4,6 +4,10 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 import threading
 import time
 
@@ -69,3 +73,49 @@ def test_all_faults_of_the_parameters_come_at_once(run_module):
     assert answer["failed"]
     for part in ("endpoints.a must be a list", "endpoints.b[0]", "interval must be above 0", "stable_for must not be negative"):
         assert part in answer["msg"]
+
+
+PLAYBOOK = """
+- hosts: localhost
+  gather_facts: false
+  vars:
+    ansible_python_interpreter: {python}
+  tasks:
+    - ringrift.p2p.cluster_health:
+        endpoints: {endpoints}
+        voters: [a, b, c]
+        interval: 0.3
+        stable_for: 3
+        timeout: 20
+        token_file: /nonexistent
+      register: health
+    - ansible.builtin.copy:
+        content: "{{{{ health | to_json }}}}"
+        dest: {answer}
+"""
+
+
+def test_the_action_joins_several_calls_and_shows_how_far_it_is(cluster, tmp_path):
+    three = cluster("abc", start=False)
+    three.start("a", "b")
+    (tmp_path / "ansible.cfg").touch()
+    playbook, answer = tmp_path / "play.yml", tmp_path / "answer.json"
+    playbook.write_text(PLAYBOOK.format(python=sys.executable, endpoints=json.dumps(three.endpoints), answer=answer))
+    late = threading.Timer(6.0, three.start, ("c",))
+    late.start()
+    done = subprocess.run(
+        [os.path.join(os.path.dirname(sys.executable), "ansible-playbook"), "-i", "localhost,", "-c", "local", str(playbook)],
+        env=dict(os.environ, ANSIBLE_COLLECTIONS_PATH="playbooks/collections", ANSIBLE_CONFIG=str(tmp_path / "ansible.cfg")),
+        capture_output=True,
+        stdin=subprocess.DEVNULL,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    late.join()
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "[localhost] connected 2/3, quorum 2/3, leader a, stable for 0 of 3 s, missing: c" in done.stdout
+    health = json.loads(answer.read_text())
+    assert health["healthy"] and health["stable_for"] >= 3 and health["connected"] == 3 and "rounds" not in health
+    # More samples than one call of the module takes.
+    assert health["samples"] > 20
