@@ -168,7 +168,7 @@ class Supervisord:
         """The last lines that the program wrote."""
         with contextlib.suppress(ServiceError):
             parts = [self._ask("tail", "-4000", self.name, stream)[1] for stream in ("stdout", "stderr")]
-            return [line for part in parts for line in part.splitlines() if line.strip()][-lines:]
+            return [line for part in parts for line in part.splitlines() if line.strip() and "ERROR (no log file)" not in line][-lines:]
         return []
 
 

@@ -436,7 +436,7 @@ class Orchestrator:
         while time.monotonic() < end:
             if self.leads():
                 status, body, problem = post_json(self.own_address, "/leadership/transfer", {}, parameters["handover_timeout"], self.token)
-                handover["detail"] = problem or (body.get("reason") if body.get("transferred") is False else None)
+                handover["detail"] = (body or {}).get("reason") or problem
                 if status in (404, 405, 501):
                     handover["supported"] = False
                     return
