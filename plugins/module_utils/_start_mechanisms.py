@@ -34,6 +34,7 @@ _INTERPRETER = re.compile(r"^(python|pypy)[0-9.]*$")
 _NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
 _ASSIGNMENT = re.compile(r"^([A-Za-z_][A-Za-z0-9_]*)=(.*)$", re.DOTALL)
 _VARIABLE = re.compile(r"\$(?:\{([A-Za-z_][A-Za-z0-9_]*)(?::?-([^}]*))?\}|([A-Za-z_][A-Za-z0-9_]*))")
+_HOME = re.compile(r"^((?:[A-Za-z_][A-Za-z0-9_]*=)?)~(?=/|$)")
 _TRUE = ("1", "true", "yes", "on")
 
 
@@ -365,7 +366,7 @@ def parse_supervisord(text: str, location: str) -> dict[str, t.Any]:
     A program: ``{location, line, name, command, environment, directory, user, autostart, autorestart, stdout_logfile}``.
     Raises ValueError, naming the place, for a file that supervisord would refuse.
     """
-    parser = configparser.RawConfigParser(inline_comment_prefixes=(" ;", "\t;"), strict=False)
+    parser = configparser.RawConfigParser(inline_comment_prefixes=(";", "#"), strict=False)
     try:
         parser.read_string(text)
     except configparser.Error as exc:
@@ -623,6 +624,8 @@ def parse_script(text: str, variables: t.Mapping[str, str] | None = None, direct
             redirect = operator
         else:
             word = _expand(pieces, known)
+            if known.get("HOME") and pieces[0][1]:
+                word = _HOME.sub(lambda match: match.group(1) + known["HOME"], word)
             if redirect:
                 if redirect in (">", ">>", "&>", ">|") and not word.startswith("/dev/") and output is None:
                     output = word

@@ -91,7 +91,8 @@ def resolve(files: Files, found: Found, argv: t.Sequence[str], environment: t.Ma
     """The start of an orchestrator behind a command line, through the scripts it calls. Notes updates and switches on the way."""
     invocation = _text.find_invocation(argv, environment, directory)
     if invocation:
-        return invocation._replace(output=invocation.output or output)
+        folder = invocation.directory and files.expand(invocation.directory)
+        return invocation._replace(output=invocation.output or output, directory=folder)
     if not depth:
         return None
     for index, word in enumerate(argv[:8]):
@@ -105,8 +106,10 @@ def resolve(files: Files, found: Found, argv: t.Sequence[str], environment: t.Ma
         path = files.expand(_text.join_path(directory, word))
         if not path.startswith("/"):
             continue
+        if not base.endswith(".sh") and files.bytes(path, 2) != b"#!":
+            continue
         script = files.text(path, SCRIPT_LIMIT)
-        if script is None or not (script.startswith("#!") or base.endswith(".sh")) or "python" in script.partition("\n")[0]:
+        if script is None or "python" in script.partition("\n")[0]:
             continue
         invocation = _from_script(files, found, script, environment, directory, path, scope, active, depth - 1, path)
         if invocation:
