@@ -178,6 +178,25 @@ def _coerced(kind: str, value: t.Any) -> tuple[t.Any, str | None]:
     return None, "expected a number of gigabytes"
 
 
+def value_fault(key: str, value: t.Any) -> str | None:
+    """Why ``value`` cannot stand at ``key`` in an entry, None if it can (or means nothing here)."""
+    kind = _KINDS.get(key)
+    if kind is None or value is None:
+        return None
+    expected = _read(kind, value)[1]
+    return f"{expected}, found {_kind_name(value)}" if expected else None
+
+
+def _read(kind: str, value: t.Any) -> tuple[t.Any, str | None]:
+    """``(value as kind, None)``, or ``(None, what was expected)``."""
+    if value.__class__ is _CLASSES[kind]:
+        if kind == _TEXT:
+            return value.strip() or None, None
+        if kind == _FLAG or (0 < value < 65536 if kind == _PORT else value >= 0):
+            return value, None
+    return _coerced(kind, value)
+
+
 class _Reader:
     """Fills a ClusterFile from a tree, gathering faults."""
 
@@ -293,15 +312,11 @@ class _Reader:
             value = entry[key]
             if kind is None or value is None:
                 continue
-            if value.__class__ is _CLASSES[kind]:
-                if kind is _TEXT:
-                    if not value or value[0] in " \t\n" or value[-1] in " \t\n":
-                        values = dict(values)
-                        values[key] = value.strip() or None
-                    continue
-                if kind is _FLAG or (0 < value < 65536 if kind is _PORT else value >= 0):
-                    continue
-            read, expected = _coerced(kind, value)
+            if value.__class__ is str and kind is _TEXT and value and value[0] not in " \t\n" and value[-1] not in " \t\n":
+                continue
+            read, expected = _read(kind, value)
+            if read is value:
+                continue
             if values is entry:
                 values = dict(entry)
             values[key] = read

@@ -108,6 +108,9 @@ def decode(content: bytes | str) -> tuple[str, bool]:
             line = before.count(b"\n") + 1
             column = exc.start - (before.rfind(b"\n") + 1) + 1
             raise YamlError([Fault("", line, column, f"byte 0x{content[exc.start]:02x} is not UTF-8; save the file as UTF-8")]) from exc
+    if content.__class__ is not str:
+        # The parser takes no subclass, such as a template's result.
+        content = f"{content}"
     if content.startswith("\ufeff"):
         return content[1:], True
     return content, False
