@@ -40,7 +40,7 @@ class ActionModule(ActionBase):
         except OSError as exc:
             raise AnsibleActionFail("the report cannot be written to %s: %s; set p2p_reports_directory to a folder that can be written" % (directory, exc)) from exc
         lines = _report.as_lines(report)
-        result.update(changed=False, path=target, lines=lines,
+        result.update(changed=False, path=target, lines=lines, problems=report["problems"],
                       ansible_stats={"data": {"p2p_report": report}, "per_host": False, "aggregate": False})
         return result
 

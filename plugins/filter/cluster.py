@@ -10,7 +10,7 @@ import typing as t
 from ansible.errors import AnsibleFilterError
 from ansible.utils.unsafe_proxy import wrap_var
 
-from ansible_collections.ringrift.p2p.plugins.plugin_utils import _cluster_file, _diagnosis, _plan, _plan_reach, _plan_restarts, _report
+from ansible_collections.ringrift.p2p.plugins.plugin_utils import _cluster_file, _diagnosis, _hosts_edit, _plan, _plan_reach, _plan_restarts, _report
 
 
 def cluster_file(text: str, source: str, providers: dict[str, list[str]] | None = None) -> dict[str, t.Any]:
@@ -19,6 +19,14 @@ def cluster_file(text: str, source: str, providers: dict[str, list[str]] | None 
         # What stands in the operator's file is data and never rendered, by whatever version of Ansible.
         return wrap_var(_cluster_file.parse(text, source, providers).to_dict())
     except _cluster_file.ClusterFileError as exc:
+        raise AnsibleFilterError(str(exc)) from exc
+
+
+def hosts_file_edited(text: str, edits: dict[str, dict[str, t.Any]], source: str) -> str:
+    """The text of a hosts file with edits applied, as the module hosts_file would write it."""
+    try:
+        return wrap_var(_hosts_edit.edit(text.encode("utf-8"), edits, source).content.decode("utf-8"))
+    except _hosts_edit.HostsEditError as exc:
         raise AnsibleFilterError(str(exc)) from exc
 
 
@@ -100,6 +108,7 @@ class FilterModule:
     def filters(self):
         return {
             "cluster_file": cluster_file,
+            "hosts_file_edited": hosts_file_edited,
             "cluster_plan": cluster_plan,
             "cluster_diagnosis": cluster_diagnosis,
             "cluster_waves": cluster_waves,

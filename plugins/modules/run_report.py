@@ -58,6 +58,11 @@ path:
   type: str
   returned: success
   sample: reports/20260125T030000Z-4711
+problems:
+  description: Why the aim was not reached; empty when it was.
+  type: list
+  elements: str
+  returned: success
 lines:
   description: The report in a few lines.
   type: list
