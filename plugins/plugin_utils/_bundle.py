@@ -41,6 +41,8 @@ PLATFORMS = ("manylinux_2_5", "manylinux1", "manylinux2010", "manylinux_2_12", "
 # Published as source alone; pure Python, so that it is built on the controller for every machine.
 SOURCE_ONLY = ("pysyncobj",)
 LIBRARIES_TIMEOUT = 600.0
+# Parts of wheels that nothing reads at run time.
+NOT_NEEDED = frozenset((".c", ".h", ".pyx", ".pxd", ".pyi", ".hash", ".pyc"))
 
 
 class BundleError(Exception):
@@ -158,7 +160,9 @@ def pip_arguments(wanted: Plan, requirements: str, target: str) -> list[str]:
     """The arguments of pip that lay the locked dependencies of this bundle into a folder."""
     digits = wanted.python_version.replace(".", "")
     arguments = ["install", "--quiet", "--disable-pip-version-check", "--no-input", "--no-deps", "--no-compile", "--require-hashes", "--target", target,
-                 "--only-binary=:all:", "--no-binary=" + ",".join(SOURCE_ONLY), "--implementation", "cp", "--python-version", wanted.python_version]
+                 "--only-binary=:all:", "--no-binary=" + ",".join(SOURCE_ONLY), "--implementation", "cp",
+                 # The newest patch of that version, since some projects refuse the first ones; wheels are told apart by the minor version alone.
+                 "--python-version", wanted.python_version + ".99"]
     for abi in ("cp" + digits, "abi3", "none"):
         arguments += ["--abi", abi]
     for platform in reversed(PLATFORMS):
@@ -238,9 +242,10 @@ def _collect(wanted: Plan, work: Path, compiled: bool) -> dict[str, bytes]:
     files = {"RELEASE.json": wanted.manifest.encode("utf-8")}
     for root, prefix in ((library, "lib/"), (work / "release", "")):
         for path in sorted(root.rglob("*")) if root.is_dir() else ():
-            if path.is_symlink() or not path.is_file() or "__pycache__" in path.parts or path.suffix == ".pyc":
+            inner = path.relative_to(root)
+            if path.is_symlink() or not path.is_file() or path.suffix in NOT_NEEDED or {"__pycache__", "tests"} & set(inner.parts):
                 continue
-            name = prefix + path.relative_to(root).as_posix()
+            name = prefix + inner.as_posix()
             files[name] = path.read_bytes()
             if compiled and path.suffix == ".py" and not name.startswith("scripts/"):
                 files.update(_byte_code(path, name))
@@ -267,8 +272,8 @@ def _run_pip(arguments: list[str]) -> None:
     except subprocess.TimeoutExpired as exc:
         raise BundleError("pip took longer than %d s to fetch the dependencies; repeat the run" % LIBRARIES_TIMEOUT) from exc
     if done.returncode != 0:
-        reason = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or done.stderr.strip().splitlines()[-3:]
+        reason = ([line for line in done.stderr.splitlines() if line.startswith("ERROR")] or done.stderr.strip().splitlines())[-2:]
         raise BundleError(
             "pip could not fetch the orchestrator's dependencies on the controller (%s): %s. The controller needs pip and a package index, once; "
-            "or copy the cache folder from one that had them" % (sys.executable, " | ".join(reason) or "exit status %d" % done.returncode)
+            "or copy the cache folder from one that had them" % (sys.executable, " | ".join(line[:300] for line in reason) or "exit status %d" % done.returncode)
         )
