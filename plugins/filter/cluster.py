@@ -10,7 +10,7 @@ import typing as t
 from ansible.errors import AnsibleFilterError
 from ansible.utils.unsafe_proxy import wrap_var
 
-from ansible_collections.ringrift.p2p.plugins.plugin_utils import _cluster_file, _diagnosis, _hosts_edit, _plan, _plan_reach, _plan_restarts, _report
+from ansible_collections.ringrift.p2p.plugins.plugin_utils import _changes, _cluster_file, _diagnosis, _hosts_edit, _plan, _plan_reach, _plan_restarts, _report
 
 
 def cluster_file(text: str, source: str, providers: dict[str, list[str]] | None = None) -> dict[str, t.Any]:
@@ -79,6 +79,20 @@ def cluster_gather(hosts: t.Iterable[str], hostvars: t.Mapping[str, t.Any], *pat
     return found
 
 
+def _registered(hosts: t.Iterable[str], hostvars: t.Mapping[str, t.Any]) -> dict[str, dict[str, t.Any]]:
+    return {host: {name: (hostvars.get(host) or {}).get(name) for name in _changes.REGISTERED} for host in hosts}
+
+
+def cluster_changes(hosts: t.Iterable[str], hostvars: t.Mapping[str, t.Any]) -> dict[str, list[str]]:
+    """{node or "controller": [what was done, in words]} out of what the stages registered."""
+    return _changes.changes(_registered(hosts, hostvars))
+
+
+def cluster_events(hosts: t.Iterable[str], hostvars: t.Mapping[str, t.Any], run: dict[str, t.Any], summary: dict[str, t.Any]) -> list[dict[str, t.Any]]:
+    """The events of a run for the audit log."""
+    return _changes.events(_registered(hosts, hostvars), run, summary)
+
+
 def cluster_stopped(wave: t.Iterable[str], hostvars: t.Mapping[str, t.Any]) -> str:
     """Why the run must stop after this wave of restarts; empty when every node of it came back."""
     reasons = []
@@ -107,9 +121,11 @@ class FilterModule:
 
     def filters(self):
         return {
+            "cluster_events": cluster_events,
             "cluster_file": cluster_file,
             "hosts_file_edited": hosts_file_edited,
             "cluster_plan": cluster_plan,
+            "cluster_changes": cluster_changes,
             "cluster_diagnosis": cluster_diagnosis,
             "cluster_waves": cluster_waves,
             "cluster_diagnosis_lines": _report.diagnosis_lines,
