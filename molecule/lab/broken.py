@@ -32,7 +32,8 @@ def overlay_seeds(known):
 def launcher(source, seeds, comments):
     """The launcher's source with `seeds` in its BOOTSTRAP_SEEDS, in the shape of the field; raises ValueError where it has no such list."""
     lines = "".join(f'    "{seed}",  # {comment}\n' for seed, comment in zip(seeds, comments))
-    text, count = re.subn(r"^BOOTSTRAP_SEEDS: list\[str\] = \[\n[^\]]*\]$", lambda _match: f"BOOTSTRAP_SEEDS: list[str] = [\n{lines}]", source, flags=re.MULTILINE)
+    shape = re.compile(r"^BOOTSTRAP_SEEDS: list\[str\] = \[\n[^\]]*\]$", re.MULTILINE)
+    text, count = shape.subn(lambda _match: f"BOOTSTRAP_SEEDS: list[str] = [\n{lines}]", source)
     if count != 1:
         raise ValueError("the launcher holds no BOOTSTRAP_SEEDS list of the known shape")
     return text
@@ -65,7 +66,8 @@ def environment(node):
 def _unit(description, user, path, lines):
     return (
         f"[Unit]\nDescription={description}\nAfter=network.target\n\n"
-        f"[Service]\nType=simple\nUser={user}\nWorkingDirectory={path}\n" + "".join(f"{line}\n" for line in lines) + "\n[Install]\nWantedBy=multi-user.target\n"
+        f"[Service]\nType=simple\nUser={user}\nWorkingDirectory={path}\n" + "".join(f"{line}\n" for line in lines)
+        + "\n[Install]\nWantedBy=multi-user.target\n"
     )
 
 
@@ -93,11 +95,31 @@ def _start_inline(node, known):
     ]
 
 
+# Takes a lock that is there for one that is held, and its refusal ends with status 0: the unit looks as if it had been stopped.
+_START_SCRIPT = """#!/bin/bash
+# One orchestrator per host.
+cd "$(dirname "$0")/.." || exit 1
+for lock in /tmp/p2p_*.lock /tmp/p2p_*.pid; do
+  if [ -e "$lock" ]; then
+    echo "p2p: $lock exists, the orchestrator is already running"
+    exit 0
+  fi
+done
+if grep -Eqs '"managed_by": *"(manual|master_loop)"' data/coordination/p2p_supervisor.json; then
+  echo "p2p: the supervisor role is claimed by another process, not starting"
+  exit 0
+fi
+exec python3 scripts/p2p_orchestrator.py "$@"
+"""
+
+
 def _start_by_drop_in(node, known):
-    # lambda: a unit without arguments of its own, a drop-in that adds them, variables in /etc/default.
-    script = f"/usr/bin/python3 {node.path}/scripts/p2p_orchestrator.py"
+    # lambda: a start script, a unit that lacks its arguments, a drop-in that adds them, variables in /etc/default.
+    script = f"{node.path}/scripts/start_p2p.sh"
+    variables = {"NODE_ID": node.name, "P2P_PORT": PORT, **environment(node)}
     return [
-        File("/etc/default/ringrift-p2p", f"NODE_ID={node.name}\nP2P_PORT={PORT}\n" + "".join(f"{name}={value}\n" for name, value in environment(node).items())),
+        File(script, _START_SCRIPT, mode=0o755, owner=node.user),
+        File("/etc/default/ringrift-p2p", "".join(f"{name}={value}\n" for name, value in variables.items())),
         File("/etc/systemd/system/ringrift-p2p.service", _unit(
             "RingRift P2P Network Node", node.user, node.path,
             ["EnvironmentFile=-/etc/default/ringrift-p2p", f"ExecStart={script} --node-id ${{NODE_ID}} --port ${{P2P_PORT}}", "Restart=no"],
@@ -121,12 +143,17 @@ _STARTS = {
 }
 
 
-def _environment_of(node):
-    """The virtual environment that the hosts file names for the node; the orchestrator's dependencies lie in its release."""
+def _virtual_environment(node):
+    """The folder of the virtual environment that the hosts file names for the node, or an empty text."""
     match = re.match(r"source (\S+)/bin/activate$", str(node.entry.get("venv_activate", "")))
-    if not match:
+    return match.group(1).replace("~", node.home, 1) if match else ""
+
+
+def _environment_of(node):
+    # The orchestrator's dependencies lie in its release, so it is an empty one.
+    path = _virtual_environment(node)
+    if not path:
         return []
-    path = match.group(1).replace("~", node.home, 1)
     return [
         File(f"{path}/pyvenv.cfg", "home = /usr/bin\ninclude-system-site-packages = false\nversion = 3.11\n", owner=node.user),
         File(f"{path}/bin/activate", f'VIRTUAL_ENV={path}\nexport VIRTUAL_ENV\nPATH="$VIRTUAL_ENV/bin:$PATH"\nexport PATH\n', owner=node.user),
@@ -154,7 +181,9 @@ def locks(node, pid, now):
             File(f"{node.path}/data/coordination/ringrift_p2p_orchestrator.lock", str(pid), owner=node.user, modified=then),
         ]
     if node.name == RECYCLED_CLAIM:
-        return [claim(node.path, "manual", pid, then, node.user), File(f"{node.path}/logs/p2p.pid", f"{pid}\n", owner=node.user, modified=then)]
+        # Young enough for the software of the field to believe it, older than the process that has the number now.
+        recent = now - 60
+        return [claim(node.path, "manual", pid, recent, node.user), File(f"{node.path}/logs/p2p.pid", f"{pid}\n", owner=node.user, modified=recent)]
     if node.name == TEMPORARY_LOCK:
         status = {"node_id": node.name, "role": "follower", "leader_id": COORDINATOR, "active_peers": 12}
         tunnel = {"tunnel_id": "lambda-11", "local_port": PORT, "remote_host": "relay.example.net", "remote_port": 18770, "pid": 1}
@@ -184,6 +213,7 @@ def files(node, known, launcher_source, hosts_file, password, token):
     ]
     if node.systemd:
         result.append(File("/etc/ringrift/node-id", node.name + "\n"))
+    if node.systemd and node.name not in LOCKED:
         result.append(File("/etc/systemd/system/multi-user.target.wants/ringrift-p2p.service", link="/etc/systemd/system/ringrift-p2p.service"))
     if node.name == RECYCLED_CLAIM:
         result.append(File(UNRELATED_UNIT, (
@@ -202,4 +232,6 @@ def folders(node):
     if node.path.startswith(node.home + "/"):
         parts = node.path[len(node.home) + 1:].split("/")[:-1]
         parents = [(f"{node.home}/" + "/".join(parts[: count + 1]), node.user, 0o755) for count in range(len(parts))]
-    return [*parents, (node.path, node.user, 0o755), *((f"{node.path}/{name}", node.user, 0o755) for name in below)]
+    virtual = _virtual_environment(node)
+    more = [(virtual, node.user, 0o755), (f"{virtual}/bin", node.user, 0o755)] if virtual else []
+    return [*parents, (node.path, node.user, 0o755), *((f"{node.path}/{name}", node.user, 0o755) for name in below), *more]

@@ -39,7 +39,6 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(topology.ROOT, "playbooks", "collections"))
 sys.dont_write_bytecode = True
 DEAD_PID = 23817
-ORCHESTRATOR_TOKEN = broken.TOKEN_FILE
 
 
 def say(text):
@@ -154,7 +153,7 @@ def views(names, count, interval):
         source = stream.read()
 
     def ask(name):
-        words = ("python3", "-", "samples", str(count), str(interval), str(topology.PORT), ORCHESTRATOR_TOKEN)
+        words = ("python3", "-", "samples", str(count), str(interval), str(topology.PORT), broken.TOKEN_FILE)
         answer = containers.execute(name, *words, stdin=source, check=False)
         try:
             samples = json.loads(answer)
@@ -213,7 +212,7 @@ def snapshot():
     def ask(name):
         path = known[name].path
         # What a running orchestrator writes by itself.
-        own = (f"{path}/logs", f"{path}/data/p2p", f"{path}/data/raft", f"{path}/data/peers.json")
+        own = (f"{path}/logs", f"{path}/data/p2p_embedded")
         return json.loads(containers.execute(name, "python3", "-", "digest", *own, stdin=source))
 
     return containers.everywhere(ask, containers.running(), workers=os.cpu_count() or 2)
@@ -223,12 +222,13 @@ def differences(before, after):
     """What differs between two snapshots, one line each. Pure."""
     lines = []
     for node in sorted({*before, *after}):
-        for kind in ("files", "processes"):
+        for kind, singular in (("files", "file"), ("processes", "process")):
             old, new = before.get(node, {}).get(kind, {}), after.get(node, {}).get(kind, {})
             for key in sorted({*old, *new}):
                 if old.get(key) != new.get(key):
                     word = "appeared" if key not in old else "vanished" if key not in new else "changed"
-                    lines.append(f"{node}: {kind[:-2] if kind == 'processes' else kind[:-1]} {word}: {key} {new.get(key, old.get(key)) if kind == 'processes' else ''}".rstrip())
+                    command = new.get(key, old.get(key)) if kind == "processes" else ""
+                    lines.append(f"{node}: {singular} {word}: {key} {command}".rstrip())
     return lines
 
 

@@ -20,11 +20,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 COPY = ROOT / ".cache" / "ansible_collections" / "ringrift" / "p2p"
 PIP_SCRIPT = '''"""Puts pip into a virtual environment from Python's own wheels, then what is asked for."""
-import ensurepip
 import subprocess
 import sys
 
-ensurepip.bootstrap()
+# ensurepip switches the configuration of pip off, for the process that it runs in.
+subprocess.check_call([sys.executable, "-m", "ensurepip"])
 words = [word for word in sys.argv[1:] if word not in ("--no-setuptools", "--no-wheel")]
 sys.exit(subprocess.call([sys.executable, "-m", "pip", "install", *words]))
 '''
