@@ -3,7 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Stops and starts one service under systemd or supervisord, and finds the process that has a port.
 
-Both managers give the same state: {installed, active, state (text), pid | null, exit_status (text | null), enabled (bool | null)}.
+Both managers give the same state: {installed, active, restarting (between an end and the next try), restarts (int | null where not counted),
+state (text), pid | null, exit_status (text | null), enabled (bool | null)}.
 The command runner is an argument: `run(argv, timeout) -> (exit status, standard output, standard error)`.
 """
 
@@ -50,13 +51,15 @@ class Systemd:
 
     def state(self):
         """State of the unit, with `needs_reload`: its files are newer than what systemd has read."""
-        keys = "LoadState,ActiveState,SubState,MainPID,Result,ExecMainStatus,UnitFileState,NeedDaemonReload"
+        keys = "LoadState,ActiveState,SubState,MainPID,Result,ExecMainStatus,NRestarts,UnitFileState,NeedDaemonReload"
         out = self._systemctl("show", self.name, f"--property={keys}")
         got = dict(line.split("=", 1) for line in out.splitlines() if "=" in line)
         pid = got.get("MainPID", "0")
         return {
             "installed": got.get("LoadState") == "loaded",
             "active": got.get("ActiveState") in ("active", "activating", "reloading", "deactivating"),
+            "restarting": got.get("SubState") == "auto-restart",
+            "restarts": int(got["NRestarts"]) if got.get("NRestarts", "").isdigit() else None,
             "state": f"{got.get('ActiveState', 'unknown')} ({got.get('SubState', 'unknown')})",
             "pid": int(pid) if pid.isdigit() and int(pid) else None,
             "exit_status": f"{got.get('Result')}, {got.get('ExecMainStatus')}" if "ExecMainStatus" in got else None,
@@ -127,12 +130,24 @@ class Supervisord:
                 found = match
         if found is None:
             known = "no such process" in f"{out}{err}"
-            return {"installed": False, "active": False, "state": "UNKNOWN" if known else "UNREACHABLE", "pid": None, "exit_status": None, "enabled": None}
+            state = "UNKNOWN" if known else "UNREACHABLE"
+            return {
+                "installed": False,
+                "active": False,
+                "restarting": False,
+                "restarts": None,
+                "state": state,
+                "pid": None,
+                "exit_status": None,
+                "enabled": None,
+            }
         pid = re.search(r"\bpid (\d+)", found.group("detail"))
         state = found.group("state")
         return {
             "installed": True,
             "active": state in ("RUNNING", "STARTING", "STOPPING", "BACKOFF"),
+            "restarting": state == "BACKOFF",
+            "restarts": None,
             "state": state,
             "pid": int(pid.group(1)) if pid else None,
             "exit_status": found.group("detail") if state in ("EXITED", "FATAL", "BACKOFF") else None,

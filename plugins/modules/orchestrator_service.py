@@ -306,8 +306,9 @@ ARGUMENTS = {
 
 # Seconds between two looks at a process.
 POLL = 0.3
-# So many processes one after the other are a loop of refused starts.
-LOOP_OF_STARTS = 4
+# So many seconds and so many tries (where they are counted) without a process that stays are a loop of refused starts.
+LOOP_SECONDS = 12.0
+LOOP_STARTS = 2
 # Seconds to wait for another act on this node to end.
 LEASE_WAIT = 300.0
 
@@ -493,11 +494,9 @@ class Orchestrator:
             self.service.start()
         except ServiceError as problem:
             raise Failure("start", f"{self.node_id} could not be started: {problem}") from problem
-        pids, idle = [], 0
+        idle, refused_since, restarts_before = 0, None, None
         while True:
             state, unused_processes, seen = self.look()
-            if seen["pid"] and seen["pid"] not in pids:
-                pids.append(seen["pid"])
             body, problem = self.answer()
             if body is not None and body.get("node_id") not in (None, self.node_id):
                 problem = f"it answers under the name {body.get('node_id')}"
@@ -505,11 +504,16 @@ class Orchestrator:
                 self.result["started_after"] = round(time.monotonic() - began, 3)
                 return seen
             idle = 0 if state["active"] else idle + 1
+            if restarts_before is None:
+                restarts_before = state["restarts"] or 0
+            if state["restarting"] and refused_since is None:
+                refused_since = time.monotonic()
+            tries = LOOP_STARTS if state["restarts"] is None else state["restarts"] - restarts_before
             why = None
             if idle >= 4:
                 why = f"the start was refused: the process has ended ({state['state']}, {state['exit_status']})"
-            elif len(pids) >= LOOP_OF_STARTS:
-                why = f"the start is refused again and again: {len(pids)} processes have ended ({state['exit_status']})"
+            elif state["restarting"] and tries >= LOOP_STARTS and time.monotonic() - refused_since > LOOP_SECONDS:
+                why = f"the start is refused again and again ({state['state']}, {state['exit_status']})"
             elif time.monotonic() - began > self.parameters["start_timeout"]:
                 why = f"no answer within {self.parameters['start_timeout']:g} s ({problem}; the service is {state['state']})"
             if why:
