@@ -149,7 +149,12 @@ def same(left: t.Any, right: t.Any) -> bool:
         return left.keys() == right.keys() and all(same(value, right[key]) for key, value in left.items())
     if isinstance(left, list) and isinstance(right, list):
         return len(left) == len(right) and all(same(a, b) for a, b in zip(left, right))
-    return left.__class__ is right.__class__ and left == right
+    return _kind(left) is _kind(right) and left == right
+
+
+def _kind(value: t.Any) -> type:
+    """The type of a scalar; Ansible hands over subclasses that carry where a value comes from."""
+    return next((kind for kind in (bool, int, float, str) if isinstance(value, kind)), value.__class__)
 
 
 def _differences(hosts: dict, edits: dict[str, dict[str, t.Any]]) -> dict[str, dict[str, t.Any]]:
