@@ -45,6 +45,7 @@ _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U000100
 _BREAK = re.compile("\r\n|[\r\n\x85\u2028\u2029]")
 _NO_KEY = object()
 _MERGE = object()
+_MERGE_EXPECTED = "'<<' must name a mapping, or a list of mappings, with an alias"
 _CACHED_LENGTH = 64
 
 
@@ -176,13 +177,14 @@ def resolve_plain(text: str) -> t.Any:
 
 def load(text: str) -> Tree:
     """Read one YAML document. Raises YamlError."""
-    loader = Loader(text)
     try:
-        return _build(loader)
+        loader = Loader(text)
+        try:
+            return _build(loader)
+        finally:
+            loader.dispose()
     except yaml.YAMLError as exc:
         raise YamlError([syntax_fault(text, exc)]) from exc
-    finally:
-        loader.dispose()
 
 
 def _stop(frames: list[tuple], key: t.Any, event: t.Any, message: str) -> t.NoReturn:
@@ -201,23 +203,24 @@ def _path(frames: list[tuple], key: t.Any) -> str:
     return "".join(parts)
 
 
-def _merge(mapping: dict, lines: list[int] | None, merged: list, tree: Tree) -> bool:
-    """Put the ``<<`` values under the mapping's own keys. False if one of them is no mapping."""
+def _mergeable(value: t.Any) -> bool:
+    return isinstance(value, dict) or isinstance(value, list) and all(isinstance(item, dict) for item in value)
+
+
+def _merge(mapping: dict, lines: list[int] | None, merged: list, tree: Tree) -> None:
+    """Put the ``<<`` values under the mapping's own keys."""
     own = list(mapping.items())
     own_lines = dict(zip(mapping, lines or []))
     mapping.clear()
     found: dict[str, int] = {}
     for value in merged:
         for source in reversed(value) if isinstance(value, list) else [value]:
-            if not isinstance(source, dict):
-                return False
             mapping.update(source)
             found.update(zip(source, tree.lines.get(id(source), (0, []))[1]))
     mapping.update(own)
     if lines is not None:
         found.update(own_lines)
         lines[:] = [found.get(key, 0) for key in mapping]
-    return True
 
 
 def _build(loader: t.Any) -> Tree:
@@ -307,8 +310,8 @@ def _build(loader: t.Any) -> Tree:
             merged = None
             continue
         elif kind is MappingEndEvent or kind is SequenceEndEvent:
-            if merged is not None and not _merge(container, lines, merged, tree):
-                _stop(frames, None, event, "'<<' must name a mapping, or a list of mappings, with an alias")
+            if merged is not None:
+                _merge(container, lines, merged, tree)
             value = container
             if anchor is not None:
                 anchors[anchor] = (value, count + added_by_aliases - start)
@@ -318,6 +321,8 @@ def _build(loader: t.Any) -> Tree:
                 continue
             if is_mapping:
                 if key is _MERGE:
+                    if not _mergeable(value):
+                        _stop(frames, None, event, _MERGE_EXPECTED)
                     merged = [*(merged or ()), value]
                 else:
                     container[key] = value
@@ -351,6 +356,8 @@ def _build(loader: t.Any) -> Tree:
             tree.root = value
         elif is_mapping:
             if key is _MERGE:
+                if not _mergeable(value):
+                    _stop(frames, None, event, _MERGE_EXPECTED)
                 merged = [*(merged or ()), value]
             else:
                 container[key] = value
