@@ -91,6 +91,9 @@ def write(known, chosen, only):
         _write(os.path.join(FOLDER, "group_vars", "all", "10-project.yml"), read(variables))
     _write(os.path.join(FOLDER, "group_vars", "all", "90-lab.yml"), yaml.safe_dump({
         "p2p_pinned_seeds": [{"address": f"{known[name].public}:{PORT}", "node": name} for name in PINNED],
+        "orchestrator_source": "embedded",
+        "orchestrator_cluster_token": secret("cluster-token"),
+        "orchestrator_election_password": secret("election-password"),
     }, explicit_start=True))
     for node in known.values():
         _write(os.path.join(FOLDER, "host_vars", f"{node.name}.yml"), yaml.safe_dump({

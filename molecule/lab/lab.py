@@ -142,19 +142,36 @@ def raise_nodes(names, broken_state, only):
     _await_ssh(chosen)
     if release:
         containers.everywhere(lambda node: _locked_start(node, now), [node for node in chosen if node.name in topology.LOCKED])
+    if release and len(chosen) == len(known):
+        settle([node.name for node in chosen if node.name not in topology.OUTSIDE])
     say(f"{len(chosen)} nodes are up; inventory: {os.path.relpath(os.path.join(inventory.FOLDER, 'p2p.yml'))}")
+
+
+def settle(inside):
+    """Waits until exactly these nodes are connected, and has the report's leader lead them."""
+    judged = wait(len(inside), 120)
+    if judged["connected_ids"] != inside:
+        raise LabError(f"other nodes are connected than the report tells of\n{show(judged)}")
+    for _attempt in range(5):
+        if judged["leader"] == topology.COORDINATOR:
+            return
+        probe(judged["leader"], "lead", topology.COORDINATOR, topology.PORT, broken.TOKEN_FILE)
+        judged = wait(len(inside), 60)
+    raise LabError(f"{topology.COORDINATOR} does not become the leader\n{show(judged)}")
+
+
+def probe(name, *words):
+    """What probe.py prints on the node, as text; empty where the node does not run."""
+    with open(os.path.join(HERE, "probe.py"), "rb") as stream:
+        return containers.execute(name, "python3", "-", *(str(word) for word in words), stdin=stream.read(), check=False)
 
 
 def views(names, count, interval):
     """{node: View} of the named nodes, each asked on the node itself."""
     from ansible_collections.ringrift.p2p.plugins.module_utils._cluster_view import view_from_samples
 
-    with open(os.path.join(HERE, "probe.py"), "rb") as stream:
-        source = stream.read()
-
     def ask(name):
-        words = ("python3", "-", "samples", str(count), str(interval), str(topology.PORT), broken.TOKEN_FILE)
-        answer = containers.execute(name, *words, stdin=source, check=False)
+        answer = probe(name, "samples", count, interval, topology.PORT, broken.TOKEN_FILE)
         try:
             samples = json.loads(answer)
         except ValueError:
@@ -206,14 +223,14 @@ def wait(connected, limit):
 def snapshot():
     """{node: {files, processes}} of what a run could have touched."""
     known = _layout()
-    with open(os.path.join(HERE, "probe.py"), "rb") as stream:
-        source = stream.read()
 
     def ask(name):
         path = known[name].path
         # What a running orchestrator writes by itself.
-        own = (f"{path}/logs", f"{path}/data/p2p_embedded")
-        return json.loads(containers.execute(name, "python3", "-", "digest", *own, stdin=source))
+        answer = probe(name, "digest", f"{path}/logs", f"{path}/data/p2p_embedded")
+        if not answer:
+            raise LabError("the node does not run")
+        return json.loads(answer)
 
     return containers.everywhere(ask, containers.running(), workers=os.cpu_count() or 2)
 

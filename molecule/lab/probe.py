@@ -4,6 +4,7 @@
 """Runs on a lab node, handed to its Python on standard input; prints one JSON document. Standard library only.
 
     probe.py samples COUNT INTERVAL PORT TOKEN_FILE   what the node's own orchestrator answers, several times
+    probe.py lead NODE PORT TOKEN_FILE                asks the node's own orchestrator to hand the leadership to NODE
     probe.py digest EXCLUDE...                        every file and process that a run could have touched
 """
 
@@ -26,9 +27,21 @@ SKIPPED = (
 )
 
 
-def ask(port, path, token):
-    """(body, error) of a GET at this node."""
-    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", headers={"Authorization": f"Bearer {token}"} if token else {})
+def read_token(path):
+    """The cluster's token, or an empty text where the node has none."""
+    if not os.path.exists(path):
+        return ""
+    with open(path, encoding="utf-8") as stream:
+        return stream.read().strip()
+
+
+def ask(port, path, token, body=None):
+    """(body, error) of a GET at this node, or of a POST where there is something to send."""
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    data = None
+    if body is not None:
+        data, headers["Content-Type"] = json.dumps(body).encode(), "application/json"
+    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", headers=headers, data=data)
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with opener.open(request, timeout=3) as answer:
@@ -39,10 +52,7 @@ def ask(port, path, token):
 
 def samples(count, interval, port, token_file):
     """A list of samples as _cluster_view takes them."""
-    token = ""
-    if os.path.exists(token_file):
-        with open(token_file, encoding="utf-8") as stream:
-            token = stream.read().strip()
+    token = read_token(token_file)
     found = []
     for number in range(count):
         if number:
@@ -106,6 +116,9 @@ def main(words):
     """Prints what the words ask for."""
     if words[0] == "samples":
         result = samples(int(words[1]), float(words[2]), int(words[3]), words[4])
+    elif words[0] == "lead":
+        answer, error = ask(int(words[2]), "/leadership/transfer", read_token(words[3]), {"to": words[1]})
+        result = {"answer": answer, "error": error}
     else:
         result = {"files": files({*SKIPPED, *words[1:]}), "processes": processes()}
     json.dump(result, sys.stdout)
