@@ -139,8 +139,8 @@ def _coordinator(node: str, observation: Observation, host: t.Mapping[str, t.Any
 def _relays(node: str, observation: Observation, wanted: t.Mapping[str, t.Any]) -> list[Finding]:
     relays = wanted.get("relays") or []
     view = _section(observation, "view")
-    argv = _section(observation, "running").get("argv") or []
-    if not relays or view.get("relay_via") or "--relay-peers" in argv:
+    running = _section(observation, "running")
+    if not relays or not running.get("pid") or view.get("relay_via") or "--relay-peers" in (running.get("argv") or []):
         return []
     return [_findings.make("NAT_WITHOUT_RELAY", node, ["cannot be dialled by others, and uses no relay; planned: " + ", ".join(relays)])]
 
@@ -333,15 +333,15 @@ def _problems(findings: t.Sequence[Finding], state: t.Mapping[str, t.Any], scope
     """Why the aim is not reached, one sentence each; empty when it is. Nodes outside the scope are not this run's aim."""
     problems = []
     for name in scope:
+        codes = ", ".join(dict.fromkeys(item["code"] for item in findings if item["node"] == name and item["repairable"] and not item.get("starting")))
         if not state["nodes"][name]["connected"]:
-            codes = [item["code"] for item in findings if item["node"] == name]
-            problems.append("%s is not connected%s" % (name, " (%s)" % ", ".join(dict.fromkeys(codes)) if codes else ""))
+            problems.append("%s is not connected%s" % (name, " (%s)" % codes if codes else ""))
+        elif codes:
+            problems.append("%s is connected, but not as it should be (%s)" % (name, codes))
     quorum = state["quorum"]
     if not quorum["ok"]:
         problems.append("no majority: %d of %d voters alive, %d needed" % (quorum["alive"], quorum["voters"], quorum["majority"]))
     elif not state["leader_agreed"]:
         problems.append("no agreed leader: %s" % (", ".join(str(item) for item in state["leaders_seen"]) or "none named"))
-    for item in findings:
-        if item["repairable"] and (item["node"] in scope or item["node"] is None) and not item.get("starting"):
-            problems.append("%s: %s" % (item["node"] or "cluster", item["code"]))
+    problems += ["cluster: %s" % item["code"] for item in findings if item["node"] is None and item["repairable"]]
     return list(dict.fromkeys(problems))
