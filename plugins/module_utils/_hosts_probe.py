@@ -16,6 +16,8 @@ from ansible_collections.ringrift.p2p.plugins.module_utils import _http
 
 CANDIDATES_TIMEOUT = 2.0
 SAMPLE_TIMEOUT = 5.0
+# A node that is down is asked again after this many seconds, so that one lost packet does not make it one.
+RETRY_INTERVAL = 0.5
 MAXIMUM_THREADS = 64
 
 
@@ -80,7 +82,8 @@ def sample_view(observer: str, address: str, window: float, expected: t.Collecti
         # Something that listens may be slow, or starting: it gets its window. Refused twice in a row is an answer.
         if left <= 0 or (silent > 1 and not _http.tcp(address, 1.0)[0]) or settled(samples, expected) or (keep and keep.is_set()):
             break
-        time.sleep(max(0.0, min(left, asked + interval - time.monotonic())))
+        pause = interval if not silent else min(interval, RETRY_INTERVAL)
+        time.sleep(max(0.0, min(left, asked + pause - time.monotonic())))
     _status, health, problem = _http.get_json(address, "/health", SAMPLE_TIMEOUT, token)
     return _cluster_view.view_from_samples(observer, samples), health if problem is None else None, problem
 
