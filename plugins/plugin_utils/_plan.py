@@ -225,7 +225,7 @@ def plan(cluster: t.Mapping[str, t.Any], observations: t.Mapping[str, t.Any] | N
     for name, host in members.items():
         kind = reach_util.node_class(host)
         assigned = relays.assignments.get(name, [])
-        relay_peers = [reach_util.public(members[relay]) for relay in assigned if relay in members and reach_util.public(members[relay])]
+        relay_peers = relays.addresses(name)
         own = {reach_util.public(host), reach_util.overlay(host)}
         peers = lists[kind]
         if name in owners[kind] or not own.isdisjoint(peers):

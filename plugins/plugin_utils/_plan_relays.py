@@ -9,6 +9,7 @@ one other relay has died whose loss hits it hardest. The capacity limits the wor
 
 from __future__ import annotations
 
+import bisect
 import typing as t
 
 from ansible_collections.ringrift.p2p.plugins.plugin_utils import _plan_reach as reach_util
@@ -19,6 +20,8 @@ DEFAULT_CAPACITY = 16
 # The share of clients that one run may move away from relays of theirs.
 MOVED_SHARE = 4
 CANDIDATES_NAMED = 20
+# Relays weighed against each other for one client.
+WEIGHED = 24
 
 Host = t.Mapping[str, t.Any]
 Pair = t.Tuple[t.Optional[str], t.Optional[str]]
@@ -71,15 +74,9 @@ class Loads:
     def worst(self, name: str) -> int:
         return self.primary[name] + self._worst[name]
 
-    def fits_primary(self, name: str) -> bool:
-        return self.worst(name) < self.capacity
-
-    def fits_secondary(self, name: str, first: str | None) -> bool:
-        return self.primary[name] + max(self._worst[name], self._inherits[name].get(first, 0) + 1) <= self.capacity
-
-    def inherited(self, name: str, first: str | None) -> int:
-        """How many clients of ``first`` fall to ``name`` when ``first`` dies."""
-        return self._inherits[name].get(first, 0)
+    def worst_with(self, name: str, first: str | None) -> int:
+        """The worst load of ``name`` with one more client that it inherits when ``first`` dies."""
+        return self.primary[name] + max(self._worst[name], self._inherits[name].get(first, 0) + 1)
 
 
 class RelayPlan:
@@ -94,15 +91,18 @@ class RelayPlan:
         self.clients = sorted(name for name, host in hosts.items() if needs_relay(host, blocked))
         self._touched = {name for name in self.clients if touch is None or name in touch}
         self._hashes: dict[str, int] = {}
+        self._rings: dict[str, tuple[list[int], list[str]]] = {}
+        self._exhausted: set[tuple[str, str | None, bool, bool]] = set()
         self._usable: dict[tuple[str, str], bool] = {}
         self._qualified = {name for name, host in hosts.items() if qualifies(host, blocked)}
         self.previous = {name: list(hosts[name].get("relays") or [])[:2] for name in self.clients if hosts[name].get("relays")}
-        serving = {relay for relays in self.previous.values() for relay in relays}
+        serving = {relay for name in self.clients for relay in hosts[name].get("relays") or ()}
         self.pool = sorted(name for name in self._qualified if hosts[name].get("relay_capable") or name in serving)
         self._candidates = sorted((name for name in self._qualified.difference(self.pool) if self._may_be_added(name)), key=self._candidate_order)
         self.added: list[str] = []
         self.lent: list[str] = []
         self._extend(add_relays)
+        self._provider_of = {name: _provider(hosts[name]) for name in self.pool}
         self.loads = Loads(self.pool, self._capacity)
         self.assignments: dict[str, list[str]] = {}
         self.moved: list[str] = []
@@ -174,6 +174,10 @@ class RelayPlan:
             counts[provider] = counts.get(provider, 0) + 1
         return sorted(self._candidates, key=keys.__getitem__)
 
+    def addresses(self, client: str) -> list[str]:
+        """Where a client finds its relays. One that is away at present stays: the client waits for it; one that cannot serve goes."""
+        return [reach_util.public(self._hosts[name]) for name in self.assignments.get(client, ()) if name in self._qualified and name != client]
+
     def unused_candidates(self) -> list[str]:
         """Nodes that would qualify and do not serve yet, best first."""
         return [name for name in self._candidates if name not in self.pool]
@@ -186,26 +190,56 @@ class RelayPlan:
             value = self._hashes[name] = reach_util.weight("rendezvous", name)
         return value
 
-    def _tie(self, client: str) -> t.Callable[[str], int]:
-        mine = self._hash(client)
-        # A multiplication mixes the two hashes well enough for ties, at a fraction of a digest per pair.
-        return lambda relay: ((mine ^ self._hash(relay)) * 0x9E3779B97F4A7C15) & 0xFFFFFFFFFFFFFFFF
+    def _ring(self, kind: str) -> tuple[list[int], list[str]]:
+        """The relays that serve a class, in the order of their hashes."""
+        ring = self._rings.get(kind)
+        if ring is None:
+            pairs = sorted((self._hash(name), name) for name in self.pool if self._serves(name, kind))
+            ring = self._rings[kind] = ([number for number, _name in pairs], [name for _number, name in pairs])
+        return ring
+
+    def _nearby(self, client: str) -> tuple[list[str], bool]:
+        """The relays to weigh for a client, and whether that is all of them.
+
+        All of a small pool; of a large one those next on the ring of hashes, so that the work grows with the clients alone.
+        """
+        numbers, names = self._ring(reach_util.node_class(self._hosts[client]))
+        if len(names) <= WEIGHED:
+            return names, True
+        start = bisect.bisect(numbers, self._hash(client))
+        return (names[start:] + names[:start])[:WEIGHED] if start + WEIGHED > len(names) else names[start:start + WEIGHED], False
 
     def _pick(self, client: str, first: str | None, secondary: bool, strict: bool) -> str | None:
         """The relay with the least load that a client may have beside ``first``; ties by rendezvous hashing."""
-        avoid = _provider(self._hosts[first]) if first else None
-        loads = self.loads
-        options = [name for name in self.pool if name != first and _provider(self._hosts[name]) != avoid and self._works(name, client)]
-        if strict:
-            options = [name for name in options if (loads.fits_secondary(name, first) if secondary else loads.fits_primary(name))]
-        if not options:
-            return None
-        if secondary:
-            weighed = [(max(loads.worst(name), loads.primary[name] + loads.inherited(name, first) + 1), name) for name in options]
-        else:
-            weighed = [(loads.primary[name], name) for name in options]
-        least = min(weighed)[0]
-        return min((name for load, name in weighed if load == least), key=self._tie(client))
+        nearby, complete = self._nearby(client)
+        found = self._least(nearby, client, first, secondary, strict)
+        if found is None and not complete:
+            key = (reach_util.node_class(self._hosts[client]), self._provider_of.get(first), secondary, strict)
+            if key not in self._exhausted:
+                found = self._least(self._ring(key[0])[1], client, first, secondary, strict)
+                if found is None:
+                    self._exhausted.add(key)
+        return found
+
+    def _least(self, names: t.Iterable[str], client: str, first: str | None, secondary: bool, strict: bool) -> str | None:
+        avoid, mine, loads = self._provider_of.get(first), self._hash(client), self.loads
+        best, best_key = None, None
+        for name in names:
+            if self._provider_of[name] == avoid or name == client:
+                continue
+            if secondary:
+                load = loads.worst_with(name, first)
+                full = load > loads.capacity
+            else:
+                load = loads.primary[name]
+                full = loads.worst(name) >= loads.capacity
+            if strict and full:
+                continue
+            # A multiplication mixes the two hashes well enough for ties, at a fraction of a digest per pair.
+            key = (load, ((mine ^ self._hashes[name]) * 0x9E3779B97F4A7C15) & 0xFFFFFFFFFFFFFFFF)
+            if best_key is None or key < best_key:
+                best, best_key = name, key
+        return best
 
     def _choose(self, client: str, first: str | None, secondary: bool) -> str | None:
         found = self._pick(client, first, secondary, True)
@@ -251,42 +285,49 @@ class RelayPlan:
                 place.append((client, working[0]))
         allowed = max(1, len(self.clients) // MOVED_SHARE)
         replace.sort(key=lambda item: self._hash(item[0]))
+        for client, kept in sorted(place, key=lambda item: (item[1] is not None, self._hash(item[0]))):
+            self._set(client, self._place(client, kept))
+        for client, kept in replace[:allowed]:
+            relays = self._place(client, kept)
+            # Half a pair is no improvement on a pair of which half works.
+            self._set(client, relays if len(relays) == 2 else self.previous[client])
         for client, _kept in replace[allowed:]:
             self._set(client, self.previous[client])
-        for client, kept in sorted(place, key=lambda item: (item[1] is not None, self._hash(item[0]))) + replace[:allowed]:
-            self._set(client, self._place(client, kept))
         self.moved = [client for client, _kept in replace[:allowed] if self.assignments[client] != self.previous[client]]
         self._rebalance(allowed - len(self.moved))
         self.moved.sort()
 
     def _rebalance(self, allowed: int) -> None:
         """Move clients off relays that could not bear the loss of another one."""
-        for relay in sorted(self.pool, key=self.loads.worst, reverse=True):
-            if allowed <= 0 or self.loads.worst(relay) <= self._capacity:
-                return
-            for client in sorted(self._touched, key=self._hash):
-                pair = self.assignments[client]
+        over = sorted((name for name in self.pool if self.loads.worst(name) > self._capacity), key=lambda name: (-self.loads.worst(name), name))
+        served: dict[str, list[str]] = {name: [] for name in over}
+        for client in sorted(self._touched, key=self._hash):
+            for relay in self.assignments[client]:
+                if relay in served:
+                    served[relay].append(client)
+        self._exhausted.clear()
+        for relay in over:
+            for client in served[relay]:
                 if allowed <= 0 or self.loads.worst(relay) <= self._capacity:
                     break
-                if relay not in pair or client in self.moved or len(pair) != 2:
-                    continue
-                kept = pair[1] if pair[0] == relay else pair[0]
-                if not self._works(kept, client):
-                    continue
-                self.loads.remove(_pair(pair))
-                if pair[0] == relay:
-                    other = self._pick(client, kept, False, True)
-                    new = [other, kept]
-                else:
-                    other = self._pick(client, kept, True, True)
-                    new = [kept, other]
-                if other is None or other == relay:
-                    self.loads.add(_pair(pair))
-                    continue
-                self._set(client, new)
-                if client in self.previous:
+                if client not in self.moved and self._move(client, relay) and client in self.previous:
                     self.moved.append(client)
                     allowed -= 1
+
+    def _move(self, client: str, relay: str) -> bool:
+        """Give a client another relay in place of ``relay``, where one has room."""
+        pair = self.assignments[client]
+        kept = next((name for name in pair if name != relay), None)
+        if relay not in pair or kept is None or not self._works(kept, client):
+            return False
+        self.loads.remove(_pair(pair))
+        primary = pair[0] == relay
+        other = self._pick(client, kept, not primary, True)
+        if other is None or other == relay:
+            self.loads.add(_pair(pair))
+            return False
+        self._set(client, [other, kept] if primary else [kept, other])
+        return True
 
     def _shortage(self) -> dict[str, t.Any] | None:
         if not self.clients:
@@ -303,7 +344,7 @@ class RelayPlan:
             reasons.append("relays of two providers are needed, there are %d" % len(providers))
         over = sorted(name for name in self.loads.primary if self.loads.worst(name) > self._capacity)
         if over:
-            excess = sum(self.loads.worst(name) - self._capacity for name in over)
+            excess = max(self.loads.worst(name) for name in over) - self._capacity
             missing = max(missing, -(-excess // self._capacity))
             reasons.append("%s would carry more than %d clients after the loss of another relay" % (", ".join(over[:10]), self._capacity))
         without = sorted(set(self._short))

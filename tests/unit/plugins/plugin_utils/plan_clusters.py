@@ -136,3 +136,22 @@ def generated(seed, size):
             for key, relay in zip(("relay_primary", "relay_secondary", "relay_tertiary"), item["relays"]):
                 item["entry"][key] = relay
     return cluster(hosts)
+
+
+def edited(made, edits):
+    """The cluster as it reads after the edits of a plan."""
+    hosts = []
+    for name, item in made["hosts"].items():
+        changes = edits.get(name, {})
+        entry = {key: value for key, value in dict(item["entry"], **changes).items() if value is not None}
+        item = dict(item, entry=entry, nat_blocked=bool(entry.get("nat_blocked", item["nat_blocked"])), role=entry.get("role"),
+                    force_relay=bool(entry.get("force_relay_mode")), relay_capable=entry.get("relay_capable"),
+                    relays=[entry[key] for key in ("relay_primary", "relay_secondary", "relay_tertiary", "relay_quaternary") if entry.get(key)])
+        hosts.append(item)
+    after = cluster(hosts, {name: wanted for name, wanted in made["gpu_edits"].items() if name not in edits}, made["coordinators"])
+    return after
+
+
+def without(made, *names):
+    """The cluster without some of its hosts."""
+    return cluster([item for name, item in made["hosts"].items() if name not in names], {}, made["coordinators"])

@@ -1,0 +1,49 @@
+# Copyright (c) 2026, RingRift P2P contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How long planning takes: generated clusters, from the file alone and with an observation of every node.
+
+Run from the checkout: ``python tests/bench/plan_bench.py [--nodes 10000] [--runs 3]``. Prints one JSON line a case.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import pathlib
+import sys
+import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "playbooks" / "collections"))
+
+from ansible_collections.ringrift.p2p.plugins.plugin_utils import _plan  # noqa: E402
+from ansible_collections.ringrift.p2p.tests.unit.plugins.plugin_utils import plan_clusters  # noqa: E402
+
+
+def best(runs, call):
+    """The shortest of several runs, in seconds, and what the call returned."""
+    times = []
+    for _run in range(runs):
+        started = time.perf_counter()
+        result = call()
+        times.append(time.perf_counter() - started)
+    return min(times), result
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--nodes", type=int, nargs="+", default=[22, 500, 10000])
+    parser.add_argument("--runs", type=int, default=3)
+    options = parser.parse_args()
+    for nodes in options.nodes:
+        cluster = plan_clusters.generated(1, nodes)
+        seconds, planned = best(options.runs, lambda: _plan.plan(cluster, {}, {}))
+        clients = len(planned["relays"]["assignments"])
+        print(json.dumps({"nodes": nodes, "observed": 0, "clients": clients, "seconds": round(seconds, 4)}), flush=True)
+        observations = plan_clusters.observe(cluster, planned["candidates"])
+        seconds, planned = best(options.runs, lambda: _plan.plan(cluster, observations, {}))
+        print(json.dumps({"nodes": nodes, "observed": len(observations), "clients": clients, "seconds": round(seconds, 4)}), flush=True)
+
+
+if __name__ == "__main__":
+    main()
