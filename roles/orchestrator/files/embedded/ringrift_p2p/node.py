@@ -352,8 +352,11 @@ class Node:
                 raise aiohttp.ClientResponseError(response.request_info, (), status=response.status)
         return wire.decode(answer)
 
-    async def exchange(self, address: str, relay: bool = False, page: str | None = None) -> dict | None:
-        """One heartbeat with `address`: compare notes, fetch and send what is lacking. The answer's header, None if there was none."""
+    async def exchange(self, address: str, relay: bool = False, page: str | None = None, doubtful: bool = False) -> dict | None:
+        """One heartbeat with `address`: compare notes, fetch and send what is lacking. The answer's header, None if there was none.
+
+        No answer from one that is `doubtful` anyway says nothing about this node's own health.
+        """
         if address in self._in_flight:
             return None
         self._in_flight.add(address)
@@ -377,8 +380,9 @@ class Node:
             return first
         except (aiohttp.ClientError, asyncio.TimeoutError, OSError, wire.WireError) as problem:
             self.count("exchanges_failed")
-            self.health.bad()
-            log.debug("%s: %s", address, problem)
+            if not doubtful:
+                self.health.bad()
+            log.debug("%s: %r", address, problem)
             return None
         finally:
             self._in_flight.discard(address)
@@ -540,16 +544,17 @@ class Node:
         count = self.settings.fan_out
         if self.uses_relays:
             count = 1
-            for address in self.relay_choice.update(self._relay_candidates(), time.monotonic()):
+            for address in self._relays():
                 self._spawn(self._relay_heartbeat(address))
         for address in self._targets(count):
             self._spawn(self.exchange(address))
 
-    def _relay_candidates(self) -> list:
-        alive = self.membership.alive()
-        load = {member.name: member.card.get("relay_clients") or 0 for member in alive}
-        return relays.candidates(
-            self.settings.relay_peers, self.directory.relays(self.name), alive, self.leader()[0], self.directory.voters, load, self.address_by_name)
+    def _relays(self) -> list:
+        """Addresses to relay through: the command line's, the hosts file's, then any member's that could."""
+        named = self.settings.relay_peers + [self.address_by_name(name) for name in self.directory.relays(self.name)]
+        others = [self.address_by_name(name) for name in relays.candidates(self.membership.alive(), self.leader()[0], self.directory.voters)]
+        found = (list(dict.fromkeys(address for address in part if address)) for part in (named, others))
+        return self.relay_choice.update(*found, time.monotonic())
 
     async def _relay_heartbeat(self, address: str) -> None:
         if address in self._in_flight:
@@ -577,7 +582,7 @@ class Node:
         if member.dialable:
             address = self.address_of(member)
             if address:
-                await self.exchange(address)
+                await self.exchange(address, doubtful=True)
             return
         for relay in member.card.get("relays", ()):
             address = self.address_by_name(relay)
@@ -604,7 +609,7 @@ class Node:
                 await asyncio.sleep(self.timing.reconnect_every)
                 address = self._one_out_of_sight()
                 if address:
-                    await self.exchange(address)
+                    await self.exchange(address, doubtful=True)
             else:
                 await self._bootstrap()
                 await asyncio.sleep(self.timing.bootstrap_every * (0.5 + self.random.random()))

@@ -71,33 +71,39 @@ class Mailboxes:
 
 
 class RelayChoice:
-    """The node's side: which two relays it uses. One that works is kept; one that fails twice in a row is replaced."""
+    """The node's side: which two relays it uses. One that works is kept, one that fails twice in a row is replaced.
+
+    What the operator named is taken back as soon as it works again.
+    """
 
     FAILURES = 2
-    COOL_DOWN = 20.0
+    COOL_DOWN = 10.0
 
     def __init__(self) -> None:
         self.chosen: list = []
+        self._named: list = []
         self._failed: dict = {}
         self._resting: dict = {}
         self._working: dict = {}
         self.replaced = 0
 
-    def update(self, candidates: list, now: float) -> list:
-        """Up to two addresses to heartbeat through, given all `candidates` (addresses, best first).
+    def update(self, named: list, others: list, now: float) -> list:
+        """Addresses to heartbeat through: two, and what was `named` by the operator if it may be working again.
 
-        One that works stays chosen although it is no longer a candidate; one that failed rests before it is tried again.
+        `named` and `others` are addresses, best first. What works stays chosen; what failed rests before it is tried again.
         """
+        self._named = list(named)
         for address in [address for address, until in self._resting.items() if until <= now]:
             del self._resting[address]
-        for address in candidates:
-            if len(self.chosen) >= WANTED:
-                break
-            if address not in self.chosen and address not in self._resting:
+        wanted = [address for address in dict.fromkeys([*named, *others]) if address not in self._resting]
+        for address in wanted:
+            if address not in self.chosen and (len(self.chosen) < WANTED or (address in named[:WANTED])):
                 self.chosen.append(address)
-        if not self.chosen and candidates:
+        if not self.chosen and named + others:
             # All of them rest: trying one again beats being cut off.
-            self.chosen.append(min(candidates, key=lambda address: self._resting.get(address, 0.0)))
+            self.chosen.append(min(named + others, key=lambda address: self._resting.get(address, 0.0)))
+        order = {address: place for place, address in enumerate(reversed(named))}
+        self.chosen.sort(key=lambda address: -order.get(address, -1))
         return list(self.chosen)
 
     def good(self, address: str, name: str) -> None:
@@ -109,16 +115,20 @@ class RelayChoice:
             self._resting[address] = float("inf")
             return
         self._working[address] = name
+        spare = [other for other in self.chosen if other in self._working and other not in self._named[:WANTED]]
+        while spare and len(self._working) > WANTED:
+            self._drop(spare.pop())
 
     def bad(self, address: str, now: float) -> bool:
         """A relay heartbeat through `address` failed. Returns whether it was given up."""
         self._failed[address] = self._failed.get(address, 0) + 1
         if address in self._working and self._failed[address] < self.FAILURES:
             return False
+        worked = address in self._working
         self._resting[address] = now + self.COOL_DOWN
-        self.replaced += address in self._working
+        self.replaced += worked
         self._drop(address)
-        return True
+        return worked
 
     def _drop(self, address: str) -> None:
         self._failed.pop(address, None)
@@ -128,18 +138,12 @@ class RelayChoice:
 
     @property
     def names(self) -> list:
-        """Names of the relays that took the last heartbeat, in the order of choice."""
-        return [self._working[address] for address in self.chosen if address in self._working]
+        """Names of the relays that took the last heartbeat, in the order of choice, at most two."""
+        return [self._working[address] for address in self.chosen if address in self._working][:WANTED]
 
 
-def candidates(own_relays: list, relay_peers: list, members: list, leader: str | None, voters: list, load: dict, address_of) -> list:
-    """Addresses to relay through, best first and each once.
-
-    First what the operator named: `relay_peers` (addresses of the command line), then `own_relays` (names of the hosts file). Then any
-    living member that takes connections: the leader, the voters, the least loaded (`load` {name: clients}). `address_of(name)` gives the
-    address at which this node can dial a node, or None.
-    """
-    able = [member.name for member in members if member.dialable and member.card.get("relay_capable") is not False]
-    able.sort(key=lambda name: (name != leader, name not in voters, load.get(name, 0), name))
-    found = [*relay_peers, *(address_of(name) for name in own_relays), *(address_of(name) for name in able)]
-    return list(dict.fromkeys(address for address in found if address))
+def candidates(members: list, leader: str | None, voters: list) -> list:
+    """Names of the members that could relay though nobody named them, best first: the leader, the voters, the least loaded."""
+    able = [member for member in members if member.dialable and member.card.get("relay_capable") is not False]
+    able.sort(key=lambda member: (member.name != leader, member.name not in voters, member.card.get("relay_clients") or 0, member.name))
+    return [member.name for member in able]

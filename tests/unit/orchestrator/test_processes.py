@@ -1,0 +1,234 @@
+# Copyright (c) 2026, RingRift P2P contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The embedded orchestrator as its users meet it: real processes on loopback."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+
+import pytest
+from real_cluster import FAST, Cluster
+
+VOTERS = ["v1", "v2", "v3"]
+
+
+def moved(cluster, observer, seconds):
+    """Names of the peers whose record moved in `observer`'s view within `seconds`."""
+    before = {name: peer["last_heartbeat"] for name, peer in cluster.get(observer)["all_peers"].items()}
+    time.sleep(seconds)
+    return {name for name, peer in cluster.get(observer)["all_peers"].items() if peer["last_heartbeat"] > before.get(name, float("inf"))}
+
+
+@pytest.fixture(scope="module")
+def healthy(tmp_path_factory):
+    """Three voters, a worker, and a node behind NAT (its advertised port is closed) with two relays."""
+    entries = {"nat": {"force_relay_mode": True, "nat_blocked": True, "relay_primary": "v1", "relay_secondary": "v2"}, "worker": {"gpu": "H100"}}
+    with Cluster(tmp_path_factory.mktemp("healthy"), VOTERS + ["worker", "nat"], VOTERS, entries, {"nat": ["--advertise-port", "9"]}) as cluster:
+        cluster.start()
+        cluster.wait(cluster.joined)
+        yield cluster
+
+
+def test_everybody_sees_everybody_move_and_one_leader(healthy):
+    for name in healthy.names:
+        assert moved(healthy, name, 1.5) == set(healthy.names) - {name}
+    leaders = [name for name in healthy.names if healthy.get(name, "/health")["role"] == "leader"]
+    assert leaders == [healthy.leader()]
+
+
+def test_status_has_the_keys_of_the_field_and_tells_the_truth(healthy):
+    status = healthy.get("worker")
+    assert {"node_id", "role", "leader_id", "effective_leader_id", "voter_node_ids", "voters_alive", "voter_quorum_size", "voter_quorum_ok",
+            "alive_peers", "peers", "all_peers", "self", "term"} <= set(status)
+    assert status["voter_node_ids"] == VOTERS and status["voters_alive"] == 3 and status["voter_quorum_size"] == 2 and status["voter_quorum_ok"]
+    assert status["alive_peers"] == 4 and status["self"]["capabilities"] == ["selfplay", "training", "gpu"] and status["self"]["has_gpu"]
+    assert status["self"]["nat_blocked"] is False and status["self"]["relay_via"] is None
+    assert 0 <= status["event_loop_lag_ms"]["p99"] <= status["event_loop_lag_ms"]["max"]
+    health = healthy.get("worker", "/health")
+    assert health["healthy"] and health["active_peers"] == 4 and health["leader_id"] == status["leader_id"]
+    assert 0 <= health["leader_last_seen_seconds"] < 5
+
+
+def test_node_behind_nat_is_shown_with_its_relay(healthy):
+    healthy.wait(lambda: sorted(healthy.get("worker")["peers"]["nat"]["relays"]) == ["v1", "v2"], 14, "the relays that the file names")
+    for name in ("v1", "worker"):
+        peer = healthy.get(name)["peers"]["nat"]
+        assert peer["nat_blocked"] is True and peer["relay_via"] in ("v1", "v2") and sorted(peer["relays"]) == ["v1", "v2"]
+    assert set(healthy.get("v1", "/relay/peers")["peers"]) == {"nat"}
+    assert healthy.get("v1", "/relay/status")["relay_capable"] is True
+    assert healthy.get("nat", "/relay/health")["healthy"] is False
+
+
+def test_mail_for_a_node_behind_nat_reaches_it_through_its_relay(healthy):
+    asked = healthy.counter("nat", "mail_not_understood")
+    assert healthy.post("v1", "/relay/message", {"to": "nat", "message": {"kind": "of a later version"}})[0] == 200
+    healthy.wait(lambda: healthy.counter("nat", "mail_not_understood") == asked + 1, 3)
+    assert healthy.post("v1", "/relay/message", {"to": "worker", "message": {}})[0] == 429
+
+
+def test_token_is_asked_for_everywhere_but_at_health(healthy):
+    assert healthy.request("v1", "/health", token=None)[0] == 200
+    for path in ("/status", "/metrics", "/relay/peers", "/state/v1", "/nowhere"):
+        assert healthy.request("v1", path, token=None)[0] == 401
+        assert healthy.request("v1", path, token="wrong")[0] == 401
+    before = healthy.counter("v1", "token_refused")
+    assert healthy.request("v1", "/heartbeat", b"{}", token="wr\u00f6ng".encode().decode("latin-1"))[0] == 401
+    assert healthy.counter("v1", "token_refused") == before + 1
+
+
+def test_state_travels_as_deltas_and_is_the_same_everywhere(healthy):
+    assert healthy.post("worker", "/state", {"section": "jobs", "value": {"running": 3}}) == (200, {"changed": True, "version": healthy.get(
+        "worker", "/state/worker")["version"]})
+    healthy.wait(lambda: healthy.request("nat", "/state/worker?section=jobs") == (200, b'{"running":3}'), 5)
+    quiet = healthy.counter("v3", "bytes_sent")
+    time.sleep(1)
+    assert healthy.counter("v3", "bytes_sent") - quiet < 60000
+
+
+def test_oversized_body_is_refused_with_413_and_counted(healthy):
+    assert healthy.request("v2", "/heartbeat", b"x" * ((1 << 20) + 1))[0] == 413
+    assert healthy.counter("v2", "huge") == 1
+
+
+def test_leadership_is_handed_over_on_request(healthy):
+    old = healthy.leader()
+    to = next(name for name in VOTERS if name != old)
+    term = healthy.get(old)["term"]
+    status, answer = healthy.post(old, "/leadership/transfer", {"to": to})
+    assert status == 200 and answer["transferred"] and answer["leader_id"] == to
+    healthy.wait(lambda: healthy.leader() == to, 5)
+    assert healthy.get(to)["term"] > term
+    assert healthy.post(old, "/leadership/transfer", {})[0] == 409
+    assert healthy.post("worker", "/leadership/transfer", {})[0] == 409
+
+
+def test_second_orchestrator_of_a_folder_is_refused_until_it_may_end_the_first(healthy):
+    refused = healthy.run("worker")
+    assert refused.returncode == 1 and "refused" in refused.stderr and "Traceback" not in refused.stderr
+    first = healthy.processes["worker"]
+    argv, environment = healthy.command("worker", "--kill-duplicates", "--force-supervisor")
+    with open(os.path.join(healthy.path("worker"), "log"), "ab") as log:
+        healthy.processes["worker"] = type(first)(argv, env=environment, stderr=log)
+    assert first.wait(8) == 0
+    healthy.wait(lambda: healthy.joined() and moved(healthy, "v1", 0.7) >= {"worker"})
+
+
+def test_what_dies_stops_moving_and_its_duties_go_to_others(tmp_path):
+    entries = {"nat": {"force_relay_mode": True, "relay_primary": "v1", "relay_secondary": "worker"}}
+    with Cluster(tmp_path, VOTERS + ["worker", "nat"], VOTERS, entries, {"nat": ["--advertise-port", "9"]}) as cluster:
+        cluster.start()
+        cluster.wait(cluster.joined)
+        old, term = cluster.leader(), cluster.get("nat")["term"]
+        if old != "v1":
+            # The leader and the first relay die as one node.
+            cluster.post(old, "/leadership/transfer", {"to": "v1"})
+            cluster.wait(lambda: cluster.leader() == "v1", 5)
+        cluster.wait(lambda: cluster.get("nat")["self"]["relay_via"] == "v1", 5)
+        cluster.kill("v1")
+        rest = ["v2", "v3", "worker", "nat"]
+        assert cluster.wait(lambda: cluster.leader(*rest) in ("v2", "v3"), 8, "a new leader") < 5
+        assert cluster.wait(lambda: len(cluster.get("nat")["self"]["relays"]) == 2 and "v1" not in cluster.get("nat")["self"]["relays"], 8, "a new relay") < 6
+        cluster.wait(lambda: all(cluster.get(name)["all_peers"]["v1"]["status"] == "dead" for name in rest), 10, "v1 to be told dead")
+        assert moved(cluster, "nat", 1.5) == {"v2", "v3", "worker"} and moved(cluster, "v2", 1.5) == {"v3", "worker", "nat"}
+        status = cluster.get("nat")
+        assert status["term"] > term and status["voters_alive"] == 2 and status["voter_quorum_ok"]
+        start = time.monotonic()
+        assert cluster.kill("worker", signal.SIGTERM) == 0 and time.monotonic() - start < 2
+        cluster.wait(lambda: cluster.get("v2")["all_peers"]["worker"]["status"] == "left", 3, "worker to be told left")
+        with open(cluster.coordination("worker", "p2p_supervisor.json"), encoding="utf-8") as stream:
+            claim = json.load(stream)
+        assert claim["managed_by"] == "none" and claim["pid"] == 0
+        # What died comes back under its name and is one of them again.
+        cluster.start("v1")
+        cluster.wait(lambda: cluster.joined("v1", "v2", "v3", "nat"))
+
+
+def test_cut_off_leader_steps_down(tmp_path):
+    with Cluster(tmp_path, VOTERS, VOTERS, timing=dict(FAST, RAFT_APPEND="0.4", RAFT_MINIMUM="1.5", RAFT_MAXIMUM="2.5", RAFT_FALLBACK="1.2")) as cluster:
+        cluster.start()
+        cluster.wait(cluster.joined)
+        old = cluster.leader()
+        others = [name for name in VOTERS if name != old]
+        for name in others:
+            cluster.kill(name, signal.SIGSTOP)
+        assert cluster.wait(lambda: cluster.get(old, "/health")["role"] != "leader", 4, "the leader to step down") < 2
+        assert cluster.get(old, "/health")["leader_id"] is None and cluster.get(old, "/health")["healthy"] is False
+        cluster.wait(lambda: not cluster.get(old)["voter_quorum_ok"], 6, "the quorum to be told lost")
+        for name in others:
+            cluster.kill(name, signal.SIGCONT)
+        cluster.wait(lambda: cluster.leader() is not None)
+
+
+def test_restart_of_all_voters_keeps_term_and_data(tmp_path):
+    with Cluster(tmp_path, VOTERS, VOTERS) as cluster:
+        cluster.start()
+        cluster.wait(cluster.joined)
+        before = cluster.get(cluster.leader())
+        cluster.wait(lambda: cluster.get("v2")["election"]["history"] != [], 3)
+        history = cluster.get("v2")["election"]["history"]
+        for name in VOTERS:
+            cluster.kill(name)
+        cluster.start()
+        cluster.wait(cluster.joined)
+        for name in VOTERS:
+            cluster.wait(lambda: len(cluster.get(name)["election"]["history"]) > len(history), 3)
+            assert cluster.get(name)["election"]["history"][:len(history)] == history
+        assert cluster.get("v1")["term"] > before["term"]
+        # A voter that lost its journal must not vote again, and says where it should be.
+        cluster.kill("v3", signal.SIGTERM)
+        os.unlink(os.path.join(cluster.path("v3"), "data", "p2p_embedded", "election.journal"))
+        lost = cluster.run("v3")
+        assert lost.returncode == 2 and "election.journal is lost" in lost.stderr and "Traceback" not in lost.stderr
+
+
+def test_who_must_stay_outside_stays_outside(tmp_path):
+    """One behind NAT that no relay serves, one with another token, one that bears a member's name."""
+    with Cluster(tmp_path, VOTERS + ["nat", "stranger"], VOTERS, flags={"nat": ["--advertise-port", "9"]}) as cluster:
+        wrong = tmp_path / "wrong-token"
+        wrong.write_text("another", encoding="utf-8")
+        cluster.environment["stranger"] = {"RINGRIFT_CLUSTER_AUTH_TOKEN_FILE": str(wrong)}
+        cluster.start()
+        cluster.wait(lambda: cluster.joined(*VOTERS))
+        cluster.wait(lambda: cluster.get("nat")["self"]["nat_blocked"], 6, "the node to notice that nobody can dial it")
+        cluster.wait(lambda: sum(cluster.counter(name, "token_refused") for name in VOTERS) > 0, 5)
+        for name in VOTERS:
+            assert set(cluster.get(name)["all_peers"]) == set(VOTERS) - {name}
+        assert cluster.get("nat")["peers"] == {} and cluster.get("nat", "/health")["healthy"] is False
+        assert cluster.get("stranger", token="another")["peers"] == {}
+
+
+def test_wrong_settings_end_the_start_with_all_faults_and_no_trace(tmp_path):
+    with Cluster(tmp_path, VOTERS + ["worker"], VOTERS) as cluster:
+        wrong = cluster.run("worker", "--peers", "a:b:c", "--auth-token", "s3cret", environment={"RINGRIFT_P2P_HEARTBEAT": "soon"})
+        assert wrong.returncode == 2 and len(wrong.stderr.strip().splitlines()) == 3 and "s3cret" not in wrong.stderr
+        assert cluster.run("worker", "--no-such-flag").returncode == 2
+        assert cluster.run("worker", "--help").returncode == 0
+        assert os.listdir(os.path.join(cluster.path("worker"), "data", "coordination")) == []
+        no_password = cluster.run("v1", environment={"RINGRIFT_P2P_ELECTION_PASSWORD_FILE": ""})
+        assert no_password.returncode == 2 and "RINGRIFT_P2P_ELECTION_PASSWORD_FILE" in no_password.stderr
+    with Cluster(tmp_path / "two", VOTERS, ["v1", "v2", "ghost"]) as cluster:
+        ghost = cluster.run("v1")
+        assert ghost.returncode == 2 and "p2p_voters: ghost is not among the hosts" in ghost.stderr and "Traceback" not in ghost.stderr
+    with Cluster(tmp_path / "few", VOTERS, ["v1", "v2"]) as cluster:
+        few = cluster.run("v2")
+        assert few.returncode == 2 and "at least 3" in few.stderr
+
+
+def test_stale_claim_blocks_only_who_judges_as_the_field_does(tmp_path):
+    with Cluster(tmp_path, VOTERS + ["worker"], VOTERS) as cluster:
+        path = cluster.coordination("worker", "p2p_supervisor.json")
+        # A live process that is no orchestrator: a recycled PID.
+        claim = {"managed_by": "manual", "pid": os.getpid(), "started_at": "2026-01-01T00:00:00Z", "last_health_check": "2999-01-01T00:00:00Z"}
+        with open(path, "w", encoding="utf-8") as stream:
+            json.dump(claim, stream)
+        blocked = cluster.run("worker", "--no-lock-cleanup")
+        assert blocked.returncode == 1 and "p2p_supervisor.json" in blocked.stderr
+        cluster.start("worker")
+        cluster.wait(lambda: cluster.get("worker", "/health").get("node_id") == "worker", 8)
+        assert cluster.get("worker")["locks_cleaned"] == [path]
+        with open(cluster.coordination("worker", "ringrift_p2p_orchestrator.lock"), encoding="ascii") as stream:
+            assert int(stream.read()) == cluster.processes["worker"].pid
