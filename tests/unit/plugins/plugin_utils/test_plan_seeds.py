@@ -167,8 +167,8 @@ def _check_rules(cluster, kind, seeds, dead=()):
     for host in dialable:
         per_provider[host["provider"]] = per_provider.get(host["provider"], 0) + 1
     assert len({host["name"] for host in owners}) == min(6, sum(min(2, number) for number in per_provider.values()))
-    # A voter never stands back for another host of its provider.
-    for host in dialable:
+    # A voter with a public address never stands back for another host of its provider.
+    for host in public:
         if host["voter"] and host not in owners:
             assert not [other for other in owners if other["provider"] == host["provider"] and not other["voter"]]
     members = [host for host in cluster["hosts"].values() if host["belongs"]]
