@@ -11,7 +11,7 @@ Everything is a *state* of a path, a dict of one of these shapes (mode is text s
     {"kind": "absent"}
     {"kind": "other", "what": str}            a directory, a device, a socket: never replaced
 
-C("sensitive": true) in a state keeps its content out of every diff, also on the way back.
+C("sensitive": true) in a state keeps its content out of every diff, also on the way back; C("brief": true) has the diff show digests.
 Contents lie beside the records, named by their digest, so a record is small and a content is kept once.
 """
 
@@ -182,6 +182,8 @@ def diff_of(path, before, after, contents):
             return ""
         if sensitive:
             return "(sensitive, %s)\n" % ("as it is" if state is before else "as wanted")
+        if before.get("brief") or after.get("brief"):
+            return "(sha256 %s)\n" % state["sha256"]
         try:
             return mask_secrets(contents[state["sha256"]].decode("utf-8"))
         except (KeyError, UnicodeDecodeError):
@@ -369,15 +371,18 @@ class Store:
 
     def _states(self, entries, remove, check):
         faults, before, after = [], {}, {}
+        written = {entry["path"] for entry in entries if entry.get("link") is None}
         for entry in entries:
             path = entry["path"]
             try:
                 before[path] = self._look(path)
                 if before[path]["kind"] == "other":
                     raise GenerationError("%s is a %s; it is not replaced: move it away first" % (path, before[path]["what"]))
-                after[path] = self._wanted(entry, before[path], check)
+                after[path] = self._wanted(entry, before[path], check, written)
                 if entry.get("secret") is not None or entry.get("sensitive"):
                     before[path]["sensitive"] = after[path]["sensitive"] = True
+                if entry.get("brief"):
+                    before[path]["brief"] = after[path]["brief"] = True
             except GenerationError as exc:
                 faults.extend(exc.faults)
             except KeyError as exc:
@@ -394,11 +399,11 @@ class Store:
             raise GenerationError(faults)
         return before, after
 
-    def _wanted(self, entry, before, check):
+    def _wanted(self, entry, before, check, written):
         path = entry["path"]
         if entry.get("link") is not None:
-            target = os.path.join(os.path.dirname(path), entry["link"])
-            if not check and not os.path.exists(target):
+            target = os.path.normpath(os.path.join(os.path.dirname(path), entry["link"]))
+            if not check and target not in written and not os.path.exists(target):
                 raise GenerationError("%s is to lead to %s, which is not there; install that first" % (path, target))
             return {"kind": "link", "target": entry["link"]}
         if entry.get("block") is not None or entry.get("disable_lines"):

@@ -95,6 +95,10 @@ options:
         description: Whether the content is left out of the diff.
         type: bool
         default: false
+      brief:
+        description: Whether the diff shows digests in place of the content, for long files that nobody reads there.
+        type: bool
+        default: false
   remove:
     description: Files that the generation replaces. They are kept for the way back.
     type: list
@@ -213,6 +217,7 @@ def main():
                     "owner": {"type": "str"},
                     "group": {"type": "str"},
                     "sensitive": {"type": "bool", "default": False},
+                    "brief": {"type": "bool", "default": False},
                 },
             },
             "remove": {"type": "list", "elements": "path", "default": []},

@@ -245,11 +245,21 @@ def test_secrets_are_private_and_never_shown(etc, store):
     assert modes == {0o600} and os.stat(store.folder).st_mode & 0o777 == 0o700
 
 
+def test_a_long_file_is_shown_by_digest_where_that_is_asked_for(etc, store):
+    (difference,) = store.present([entry(etc / "tool.py", "line\n" * 1000, brief=True)])["diff"]
+    assert difference["before"] == "" and difference["after"] == "(sha256 %s)\n" % _generations.digest(b"line\n" * 1000)
+
+
 def test_links_are_compared_by_where_they_lead(etc, store):
     (etc / "wants").mkdir()
     (etc / "x.service").write_text("")
     os.symlink("../x.service", str(etc / "wants" / "x.service"))
     assert not store.present([{"path": str(etc / "wants" / "x.service"), "link": str(etc / "x.service")}])["changed"]
+
+
+def test_a_link_may_lead_to_a_file_of_its_own_generation(etc, store):
+    store.present([{"path": str(etc / "wants" / "x.service"), "link": "../x.service"}, entry(etc / "x.service", "[Unit]\n")])
+    assert (etc / "wants" / "x.service").read_text() == "[Unit]\n"
 
 
 def test_units_make_systemd_read_again():
