@@ -132,7 +132,7 @@ def _edit_faults(edits: t.Any) -> list[str]:
             faults.append(f"edits.{name}: expected a mapping of keys to values")
             continue
         for key, value in values.items():
-            if not isinstance(key, str) or not _PLAIN_KEY.match(key) or _yaml_lines.resolve_plain(key) != key:
+            if not isinstance(key, str) or not _PLAIN_KEY.match(key) or not _yaml_lines.is_plain_text(key):
                 faults.append(f"edits.{name}.{key}: a key consists of letters, digits, - and _, and is no number or boolean")
             elif isinstance(value, (dict, list)) or not isinstance(value, (str, int, float, bool, type(None))):
                 faults.append(f"edits.{name}.{key}: only text, numbers, booleans and null (which removes the key) can be written")
@@ -388,7 +388,7 @@ def render(value: t.Any, style: str = "") -> str:
         return number if "." in number else number.replace("e", ".0e")
     if not value.isprintable() or style == '"':
         return '"' + "".join(_escaped(character) for character in value) + '"'
-    if style != "'" and _PLAIN.match(value) and _yaml_lines.resolve_plain(value) == value:
+    if style != "'" and _PLAIN.match(value) and _yaml_lines.is_plain_text(value):
         return value
     return "'" + value.replace("'", "''") + "'"
 

@@ -175,6 +175,11 @@ def resolve_plain(text: str) -> t.Any:
     return text
 
 
+def is_plain_text(text: str) -> bool:
+    """Whether every YAML reader takes the plain scalar for text, those that know timestamps included."""
+    return not any(pattern.match(text) for _tag, pattern in _RESOLVERS.get(text[:1], ()))
+
+
 def load(text: str) -> Tree:
     """Read one YAML document. Raises YamlError."""
     try:
