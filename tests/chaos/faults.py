@@ -162,7 +162,7 @@ class DiskFull(Fault):
         # A small disk with the same contents, filled to the brim, so that the machine's own disk is left alone.
         self.shell(
             f"mkdir -p {STATE_FOLDER} /run/chaos-disk && cp -a {STATE_FOLDER}/. /run/chaos-disk/ && "
-            f"mount -t tmpfs -o size=$(( $(du -sk /run/chaos-disk | cut -f1) + 64 ))k chaos {STATE_FOLDER} && cp -a /run/chaos-disk/. {STATE_FOLDER}/ && "
+            f"mount -t tmpfs -o mode=755,size=$(( $(du -sk /run/chaos-disk | cut -f1) + 64 ))k chaos {STATE_FOLDER} && cp -a /run/chaos-disk/. {STATE_FOLDER}/ && "
             f"dd if=/dev/zero of={STATE_FOLDER}/.chaos bs=1k 2>/dev/null; true"
         )
 
