@@ -92,6 +92,10 @@ def write(known, chosen, only):
     _write(os.path.join(FOLDER, "group_vars", "all", "90-lab.yml"), yaml.safe_dump({
         "p2p_pinned_seeds": [{"address": f"{known[name].public}:{PORT}", "node": name} for name in PINNED],
         "orchestrator_source": "embedded",
+        # The embedded orchestrator beats every second.
+        "p2p_window": 10,
+        "p2p_join_grace": 30,
+        "p2p_timeout": 180,
         "orchestrator_cluster_token": secret("cluster-token"),
         "orchestrator_election_password": secret("election-password"),
     }, explicit_start=True))
