@@ -69,10 +69,11 @@ START_MARGIN = 2.0
 CLAIM_GRACE = 30.0
 NETWORK_FILE_SYSTEMS = frozenset((
     "nfs", "nfs4", "cifs", "smb3", "smbfs", "ceph", "lustre", "glusterfs", "fuse.glusterfs", "fuse.sshfs", "fuse.s3fs", "beegfs",
-    "gpfs", "afs", "ocfs2", "gfs2", "orangefs",
+    "gpfs", "afs", "orangefs",
 ))
 _KERNEL_THREAD = 0x00200000
 _ATTEMPTS = 5
+_ACT_ATTEMPTS = 15
 
 ORCHESTRATOR_SCRIPTS = r"p2p_orchestrator(\.py)?"
 MANAGER_SCRIPTS = r"(master_loop|p2p_supervisor|node_resilience|p2p_watchdog)(\.py)?|(p2p[_-]keepalive|p2p[_-]watchdog|ringrift-watchdog)(\.sh|\.py)?"
@@ -436,7 +437,7 @@ def _observe(directories, targets, coordination_dir, port, settle, process_patte
     context["expected_uids"] = _expected_uids(coordination_dir)
     files = []
     for folder, name, directory in targets:
-        observation = _look(directory, folder, name, directories.network(directory))
+        observation = _look(directory, folder, name)
         if observation["kind"] != "absent":
             files.append(observation)
     if settle > 0:
@@ -448,6 +449,7 @@ def _observe(directories, targets, coordination_dir, port, settle, process_patte
         claim = _owner_in(observation)
         if claim is not None:
             pids.add(claim["pid"])
+            observation["network"] = claim["pid"] > 0 and directories.network(directories.open(observation["folder"]))
             claimed = claimed or (observation["format"] in ("json", "other") and claim["pid"] != 0)
     context["processes"] = {pid: process_facts(pid, procfs, process_pattern) for pid in sorted(pids) if 0 < pid <= PID_LIMIT}
     context["port_answers"] = port_answers(port) if claimed and port else False
@@ -632,9 +634,10 @@ class _Directories:
         """Whether a folder lies on a file system that other hosts write to as well."""
         if descriptor not in self._networks:
             device = os.fstat(descriptor).st_dev
-            if self._mounts is None:
+            # A file system with a block device of its own is no network's, and the table of mounts takes long to read.
+            if os.major(device) == 0 and self._mounts is None:
                 self._mounts = _mounts()
-            self._networks[descriptor] = self._mounts.get("%d:%d" % (os.major(device), os.minor(device))) in NETWORK_FILE_SYSTEMS
+            self._networks[descriptor] = os.major(device) == 0 and self._mounts.get("0:%d" % os.minor(device)) in NETWORK_FILE_SYSTEMS
         return self._networks[descriptor]
 
 
@@ -719,12 +722,12 @@ _KINDS = (
 )
 
 
-def _look(directory, folder, name, network):
+def _look(directory, folder, name):
     """One file's facts, without following links, blocking on a FIFO or reading more than a lock can hold."""
     observation = {
         "path": os.path.join(folder, name), "folder": folder, "name": name, "format": _format(name), "kind": "absent", "protected": False,
         "size": 0, "uid": None, "gid": None, "mode": None, "links": 0, "mtime": 0.0, "device": None, "inode": None, "version": None,
-        "content": None, "flock": None, "flock_error": None, "error": None, "settled": True, "network": network,
+        "content": None, "flock": None, "flock_error": None, "error": None, "settled": True, "network": False,
     }
     try:
         before = os.stat(name, dir_fd=directory, follow_symlinks=False)
@@ -814,7 +817,7 @@ def _flocks(directories, coordination_dir, mine):
         if name in mine:
             states[role] = "free"
             continue
-        observation = _look(directory, coordination_dir, name, False) if directory is not None else {"kind": "absent"}
+        observation = _look(directory, coordination_dir, name) if directory is not None else {"kind": "absent"}
         states[role] = "absent" if observation["kind"] == "absent" else (observation["flock"] or "unknown")
     return states
 
@@ -830,7 +833,7 @@ def _settle(files, directories, settle):
         for index in pending:
             before = files[index]
             directory = directories.open(before["folder"])
-            after = _look(directory, before["folder"], before["name"], before["network"])
+            after = _look(directory, before["folder"], before["name"])
             after["settled"] = after["version"] == before["version"] and after["content"] == before["content"]
             files[index] = after
             if not after["settled"] and _is_unsettled(after):
@@ -927,20 +930,25 @@ class _Cleaner:
     def _free(self, observation, judged):
         directory = self._look.directories.open(observation["folder"])
         self._quarantine.open()
-        for dummy in range(_ATTEMPTS):
+        for attempt in range(_ACT_ATTEMPTS):
+            time.sleep(attempt * 0.002)
             # Orchestrators that take their flock before they claim cannot come in between while it is held here.
-            with _Flocks(self._look.directories, self._look.coordination_dir, observation) as mine:
-                again, context = self._look.one(observation, mine)
+            with _Flocks(self._look.directories, self._look.coordination_dir, observation) as flocks:
+                again, context = self._look.one(observation, flocks.taken)
                 if again is None:
                     return _entry(observation, {"format": judged["format"], "owner_pid": judged["owner_pid"], "verdict": "free", "reason": "it is gone"}, "none")
                 observation, judged = again, judge(again, context)
                 if judged["verdict"] not in self._actionable:
                     return _entry(observation, judged, "none")
+                if flocks.contended:
+                    continue
                 action = _action(observation)
                 aside = _reset(directory, observation) if action == "reset" else _take(directory, observation)
             if aside is not None:
                 self._quarantine.keep(directory, aside, observation, judged, action)
                 return _entry(observation, judged, action)
+        if flocks.contended:
+            return _entry(observation, dict(judged, verdict="held", reason="somebody has its flock now, so it is about to be claimed"), "none")
         return _entry(observation, judged, "failed", "it changed each time it was about to be freed")
 
 
@@ -957,29 +965,37 @@ def _action(observation):
 
 
 class _Flocks:
-    """Hold the free flocks of a coordination folder; gives the names of those that are held now. None is created."""
+    """Hold the flock that stands beside a claim, where it is there and free. None is created.
+
+    C(taken) names what is held; with C(contended), somebody else has what the file depends on, so nothing must be done to it now.
+    """
 
     def __init__(self, directories, coordination_dir, observation):
         self._directory = directories.open(coordination_dir) if coordination_dir else None
-        names = {CLAIM: (ORCHESTRATOR_LOCK, MANAGER_LOCK), MANAGER_PID: (MANAGER_LOCK,)}
-        self._names = names.get(observation["name"], (ORCHESTRATOR_LOCK,)) if self._directory is not None else ()
+        claim = _owner_in(observation) if observation["name"] == CLAIM else None
+        self._depends = observation["name"] == CLAIM
+        self._names = [MANAGER_LOCK] if observation["name"] == MANAGER_PID else [ORCHESTRATOR_LOCK]
+        if claim and claim["managed_by"] == "master_loop":
+            self._names.append(MANAGER_LOCK)
         self._descriptors = []
+        self.taken = []
+        self.contended = False
 
     def __enter__(self):
-        held = []
-        for name in self._names:
+        for name in self._names if self._directory is not None else ():
             descriptor = None
             try:
                 descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC, dir_fd=self._directory)
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                # Absent, not a file, or held by somebody: what that means is for the judgement that follows.
+            except OSError as exc:
+                # Absent, no file, or without flocks: what that means is for the judgement that follows.
+                self.contended = self.contended or (self._depends and exc.errno in (errno.EWOULDBLOCK, errno.EACCES) and descriptor is not None)
                 if descriptor is not None:
                     os.close(descriptor)
                 continue
             self._descriptors.append(descriptor)
-            held.append(name)
-        return held
+            self.taken.append(name)
+        return self
 
     def __exit__(self, *exception):
         for descriptor in self._descriptors:
