@@ -44,7 +44,7 @@ class Settings(t.NamedTuple):
 
 def _number(settings: t.Mapping[str, t.Any], key: str, default: int | None, low: int, high: int, faults: list[str]) -> int | None:
     value = settings.get(key)
-    if value is None:
+    if value is None or value == "":
         return default
     try:
         number = None if isinstance(value, bool) else int(str(value))

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import collections
 import hashlib
 import ipaddress
 import re
@@ -101,29 +102,31 @@ class Reach:
             for address in (public(hosts[name]), overlay(hosts[name])):
                 if address:
                     self.owners[address] = name
-        self._asked: dict[str, dict[str, int]] = {name: {} for name in CLASSES}
-        self._healthy: dict[str, dict[str, int]] = {name: {} for name in CLASSES}
-        self._dialled: dict[str, dict[str, int]] = {name: {} for name in CLASSES}
-        self._answered: dict[str, set[str]] = {}
+        self._asked: dict[str, collections.Counter[str]] = {name: collections.Counter() for name in CLASSES}
+        self._healthy: dict[str, collections.Counter[str]] = {name: collections.Counter() for name in CLASSES}
+        self._dialled: dict[str, collections.Counter[str]] = {name: collections.Counter() for name in CLASSES}
         self._reached_any: set[str] = set()
+        answers: set[tuple[str, t.Any]] = set()
         for name, observation in self._observations.items():
-            self._note(name, observation.get("candidates") or {})
+            self._note(name, observation.get("candidates") or {}, answers)
+        self._answered: dict[str, set[str]] = {}
+        for address, node in answers:
+            if node in hosts:
+                self._answered.setdefault(address, set()).add(node)
 
-    def _note(self, observer: str, candidates: t.Mapping[str, t.Any]) -> None:
+    def _note(self, observer: str, candidates: t.Mapping[str, t.Any], answers: set[tuple[str, t.Any]]) -> None:
         kind = node_class(self._hosts[observer])
-        asked, healthy, dialled = self._asked[kind], self._healthy[kind], self._dialled[kind]
-        for address, result in candidates.items():
-            # What a node reaches at its own address proves nothing for others.
-            if not result or self.owners.get(address) == observer or result.get("node_id") == observer:
-                continue
-            asked[address] = asked.get(address, 0) + 1
-            if result.get("health"):
-                healthy[address] = healthy.get(address, 0) + 1
-                if result.get("node_id") in self._hosts:
-                    self._answered.setdefault(address, set()).add(result["node_id"])
-            if result.get("health") or result.get("tcp"):
-                dialled[address] = dialled.get(address, 0) + 1
-                self._reached_any.add(observer)
+        # What a node reaches at its own address proves nothing for others.
+        own = (public(self._hosts[observer]), overlay(self._hosts[observer]))
+        tried = [(address, result) for address, result in candidates.items() if result and address not in own and result.get("node_id") != observer]
+        healthy = [(address, result.get("node_id")) for address, result in tried if result.get("health")]
+        dialled = [address for address, result in tried if result.get("tcp") or result.get("health")]
+        self._asked[kind].update([address for address, _result in tried])
+        self._healthy[kind].update([address for address, _node in healthy])
+        self._dialled[kind].update(dialled)
+        answers.update(healthy)
+        if dialled:
+            self._reached_any.add(observer)
 
     def owner(self, address: str) -> str | None:
         """The node behind an address: the one that answers there, else the one that the file puts there."""
@@ -138,12 +141,12 @@ class Reach:
 
     def verdict(self, address: str, kind: str, owner: str | None = None) -> str:
         """What is known about an address, seen from a class."""
-        if self._healthy[kind].get(address):
+        if self._healthy[kind][address]:
             return REACHED
         owner = owner or self.owner(address)
         if owner in self._observations and not is_up(self._observations[owner]):
             return DOWN
-        return UNREACHED if self._asked[kind].get(address) else UNKNOWN
+        return UNREACHED if self._asked[kind][address] else UNKNOWN
 
     def askers(self, address: str, kind: str) -> list[str]:
         """Who of a class tried an address, by name."""
@@ -164,8 +167,8 @@ class Reach:
         """
         host = self._hosts[name]
         addresses = [address for address in (public(host), overlay(host)) if address]
-        witnesses = max((sum(self._asked[kind].get(address, 0) for kind in CLASSES) for address in addresses), default=0)
-        reached = max((sum(self._dialled[kind].get(address, 0) for kind in CLASSES) for address in addresses), default=0)
+        witnesses = max((sum(self._asked[kind][address] for kind in CLASSES) for address in addresses), default=0)
+        reached = max((sum(self._dialled[kind][address] for kind in CLASSES) for address in addresses), default=0)
         observed = None
         if reached:
             observed = False
