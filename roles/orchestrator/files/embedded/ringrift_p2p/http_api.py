@@ -235,6 +235,7 @@ class Api:
         leader, term = node.leader()
         gauges = {
             "event_loop_lag_max_seconds": lag["max"] / 1000.0, "event_loop_lag_p99_seconds": lag["p99"] / 1000.0,
+            "event_loop_processor_max_seconds": lag["processor_max"] / 1000.0,
             "peers_alive": len(node.membership.alive()), "peers_known": len(node.membership.members) - 1, "voters_alive": len(node.fresh_voters()),
             "voters": len(node.directory.voters), "leader_known": int(leader is not None), "is_leader": int(node.role == "leader"), "term": term,
             "relay_clients": len(node.mailboxes.clients(time.monotonic())), "mail_waiting": node.mailboxes.waiting(),

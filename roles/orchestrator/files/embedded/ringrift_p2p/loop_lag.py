@@ -22,13 +22,14 @@ class LoopLag:
         self._second = -1
         self.worst_ms = 0.0
 
-    def record(self, now: float, busy: float) -> None:
-        """Count one turn that ended at `now` (monotonic seconds) and was busy for `busy` seconds."""
+    def record(self, now: float, busy: float, processor: float = 0.0) -> None:
+        """Count one turn that ended at `now` (monotonic seconds) and took `busy` seconds, `processor` of them on a processor."""
         second = int(now)
         if second != self._second:
             self._second = second
-            self._seconds.append([second, 0.0, [0] * (len(BOUNDS) + 1)])
+            self._seconds.append([second, 0.0, [0] * (len(BOUNDS) + 1), 0.0])
         entry = self._seconds[-1]
+        entry[3] = max(entry[3], processor * 1000.0)
         busy_ms = busy * 1000.0
         if busy_ms > entry[1]:
             entry[1] = busy_ms
@@ -44,17 +45,21 @@ class LoopLag:
         self._second, self.worst_ms = -1, 0.0
 
     def summary(self, now: float) -> dict:
-        """`{max, p99}` in milliseconds over the last minute; p99 is the upper bound of its histogram bucket, never above max."""
+        """`{max, p99, processor_max}` in milliseconds over the last minute; p99 is the upper bound of its histogram bucket, never above max.
+
+        `processor_max` is what the node itself did; the rest of `max` is time in which the host ran something else.
+        """
         recent = [entry for entry in self._seconds if entry[0] > now - WINDOW_SECONDS]
         worst = max((entry[1] for entry in recent), default=0.0)
+        processor = round(max((entry[3] for entry in recent), default=0.0), 3)
         counts = [sum(column) for column in zip(*(entry[2] for entry in recent))]
         left = sum(counts) * 0.01
         for place in range(len(counts) - 1, -1, -1):
             left -= counts[place]
             if left < 0:
                 bound = BOUNDS[place] if place < len(BOUNDS) else worst
-                return {"max": round(worst, 3), "p99": round(min(bound, worst), 3)}
-        return {"max": round(worst, 3), "p99": 0.0}
+                return {"max": round(worst, 3), "p99": round(min(bound, worst), 3), "processor_max": processor}
+        return {"max": 0.0, "p99": 0.0, "processor_max": 0.0}
 
 
 class TimedSelector(selectors.DefaultSelector):
@@ -64,11 +69,12 @@ class TimedSelector(selectors.DefaultSelector):
         super().__init__()
         self._lag = lag
         self._left = None
+        self._processor = 0.0
 
     def select(self, timeout=None):
         now = time.monotonic()
         if self._left is not None:
-            self._lag.record(now, now - self._left)
+            self._lag.record(now, now - self._left, time.thread_time() - self._processor)
         ready = super().select(timeout)
-        self._left = time.monotonic()
+        self._left, self._processor = time.monotonic(), time.thread_time()
         return ready
