@@ -89,7 +89,7 @@ def sample_view(observer: str, address: str, window: float, expected: t.Collecti
 
 
 def try_candidate(address: str, timeout: float, token: str | None) -> tuple[dict[str, t.Any], float | None]:
-    """One candidate: TCP, then ``/health``, within ``timeout`` seconds. Returns (entry of ``candidates``, clock offset of this node against it)."""
+    """One candidate: TCP, then ``/health``, within ``timeout`` seconds. Returns (entry of ``candidates``, this node's clock offset against it)."""
     started = time.monotonic()
     entry: dict[str, t.Any] = {"tcp": False, "health": False, "node_id": None, "milliseconds": None, "error": None}
     opened, problem = _http.tcp(address, timeout)
@@ -113,7 +113,8 @@ def try_candidate(address: str, timeout: float, token: str | None) -> tuple[dict
     return entry, None if theirs is None else (before + after) / 2.0 - theirs
 
 
-def try_candidates(addresses: t.Sequence[str], token: str | None, timeout: float = CANDIDATES_TIMEOUT) -> tuple[dict[str, dict[str, t.Any]], dict[str, float | None]]:
+def try_candidates(addresses: t.Sequence[str], token: str | None,
+                   timeout: float = CANDIDATES_TIMEOUT) -> tuple[dict[str, dict[str, t.Any]], dict[str, float | None]]:
     """All candidates at once, ``timeout`` seconds in all. Returns ({address: entry}, {address: clock offset against it})."""
     addresses = list(dict.fromkeys(addresses))
     deadline = time.monotonic() + timeout
@@ -139,4 +140,5 @@ def try_candidates(addresses: t.Sequence[str], token: str | None, timeout: float
         thread.join(max(0.0, deadline + 0.2 - time.monotonic()))
     missing = {"tcp": False, "health": False, "node_id": None, "milliseconds": None, "error": "no answer within %g s" % timeout}
     done = dict(results)
-    return {address: done[address][0] if address in done else dict(missing) for address in addresses}, {address: offset for address, (_entry, offset) in done.items()}
+    entries = {address: done[address][0] if address in done else dict(missing) for address in addresses}
+    return entries, {address: offset for address, (_entry, offset) in done.items()}

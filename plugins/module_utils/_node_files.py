@@ -29,10 +29,24 @@ class Files:
         if self.home and (path == "~" or path.startswith("~/")):
             path = self.home + path[1:]
         elif path.startswith("~"):
-            path = os.path.expanduser(path)
+            name, separator, rest = path[1:].partition("/")
+            path = (self.home_of(name) or path[:len(name) + 1]) + separator + rest
         if self.home:
             path = path.replace("${HOME}", self.home).replace("$HOME", self.home)
         return os.path.normpath(path) if path else path
+
+    def home_of(self, user: str) -> str | None:
+        """The home of a user of this tree; None where there is no such user."""
+        if not self.root:
+            try:
+                return pwd.getpwnam(user).pw_dir
+            except KeyError:
+                return None
+        for line in (self.text("/etc/passwd") or "").splitlines():
+            fields = line.split(":")
+            if fields[0] == user and len(fields) > 5:
+                return fields[5]
+        return None
 
     def real(self, path: str) -> str:
         """Where the path lies for the operating system."""

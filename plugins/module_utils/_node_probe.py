@@ -467,7 +467,10 @@ class NodeProbe:
         if self.main:
             argv = self.main.get("argv") or [""]
             folder = self.environment.get("VIRTUAL_ENV")
-            found += [folder + "/bin/python" if folder else None, argv[0] if argv[0].startswith("/") else None, self.main.get("executable")]
+            # A name alone was looked up in the process's own PATH; /proc/PID/exe would lead past a virtual environment.
+            folders = self.environment.get("PATH", "").split(":") if "/" not in argv[0] else []
+            found += [folder + "/bin/python" if folder else None, argv[0] if argv[0].startswith("/") else None]
+            found += [item + "/" + argv[0] for item in folders if item.startswith("/")] + [self.main.get("executable")]
         for mechanism, invocation in ([self.chosen] if self.chosen else []) + self.found.invocations:
             folder = mechanism["environment"].get("VIRTUAL_ENV") or invocation.environment.get("VIRTUAL_ENV")
             found += [folder + "/bin/python" if folder else None, invocation.interpreter and _text.join_path(
@@ -619,7 +622,7 @@ def home_of(user: str | None) -> str:
 
 
 def _arguments(data: bytes | None) -> list[str]:
-    return [word for word in (data or b"").decode("utf-8", "replace").split("\0")][:-1] if data else []
+    return (data or b"").decode("utf-8", "replace").split("\0")[:-1]
 
 
 def _masked(text: t.Any) -> t.Any:

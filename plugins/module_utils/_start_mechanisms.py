@@ -33,7 +33,7 @@ MASK = "********"
 _INTERPRETER = re.compile(r"^(python|pypy)[0-9.]*$")
 _NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
 _ASSIGNMENT = re.compile(r"^([A-Za-z_][A-Za-z0-9_]*)=(.*)$", re.DOTALL)
-_VARIABLE = re.compile(r"\$(?:\{([A-Za-z_][A-Za-z0-9_]*)(?::?-([^}]*))?\}|([A-Za-z_][A-Za-z0-9_]*))")
+_VARIABLE = re.compile(r"\$(?:\{([A-Za-z_][A-Za-z0-9_]*|[0-9])(?::?-([^}]*))?\}|([A-Za-z_][A-Za-z0-9_]*|[0-9]))")
 _HOME = re.compile(r"^((?:[A-Za-z_][A-Za-z0-9_]*=)?)~(?=/|$)")
 _TRUE = ("1", "true", "yes", "on")
 
@@ -541,29 +541,30 @@ def _substitution_end(text: str, position: int) -> int:
 
 
 def _expand(pieces: t.Sequence[tuple[str, bool]], variables: t.Mapping[str, str]) -> str:
+    def value(match: re.Match[str]) -> str:
+        name, default = match.group(1) or match.group(3), match.group(2)
+        return variables.get(name) or default or ""
+
     text, run = [], ""
     for piece, expandable in list(pieces) + [("", False)]:
         if expandable:
             run += piece
             continue
-        if run:
-            text.append(_VARIABLE.sub(lambda match: variables.get(match.group(1) or match.group(3))
-                                      or (match.group(2) if match.group(2) is not None else ("" if match.group(1) or match.group(3) in variables
-                                                                                              else match.group(0))), run))
-            run = ""
-        text.append(piece)
+        text.append(_VARIABLE.sub(value, run) + piece)
+        run = ""
     return "".join(text)
 
 
-def parse_script(text: str, variables: t.Mapping[str, str] | None = None, directory: str | None = None) -> Script:
+def parse_script(text: str, variables: t.Mapping[str, str] | None = None, directory: str | None = None, arguments: t.Sequence[str] = ()) -> Script:
     """Reads a shell script without running it. Branches count as taken: what a script may do is what matters here.
 
-    ``variables`` are what the script is started with; those are used for expansion but not listed again.
+    ``variables`` and ``arguments`` are what the script is started with; those are used for expansion but not listed again.
     """
     commands: list[Command] = []
     assignments: list[Assignment] = []
     sourced: list[tuple[int, str]] = []
     known = dict(variables or {})
+    known.update((str(number), value) for number, value in enumerate(arguments[:9], 1))
     exported: dict[str, str] = {}
     everything_exported = False
     simple: list[tuple[int, str, bool]] = []
@@ -623,6 +624,9 @@ def parse_script(text: str, variables: t.Mapping[str, str] | None = None, direct
         elif operator:
             redirect = operator
         else:
+            if not redirect and "".join(piece for piece, _expandable in pieces) in ("$@", "$*", "${@}", "${*}"):
+                simple.extend((line, item, False) for item in arguments)
+                continue
             word = _expand(pieces, known)
             if known.get("HOME") and pieces[0][1]:
                 word = _HOME.sub(lambda match: match.group(1) + known["HOME"], word)

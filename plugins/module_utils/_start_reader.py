@@ -77,13 +77,16 @@ def judge_coordinator(entries: t.Sequence[t.Mapping[str, t.Any]]) -> list[dict[s
             final[entry["scope"]] = _text.is_true(entry["value"])
     mechanisms = [value for scope, value in final.items() if scope not in ("dotenv", "process")]
     overruled = bool(mechanisms) and not any(mechanisms)
-    judged = []
+    judged: dict[tuple[str, int | None], dict[str, t.Any]] = {}
     for entry in entries:
         effective = bool(entry["active"] and entry["scope"] and _text.is_true(entry["value"]) and final.get(entry["scope"]))
         if entry["scope"] == "dotenv" and overruled:
             effective = False
-        judged.append({"location": entry["location"], "line": entry["line"], "value": entry["value"], "effective": effective})
-    return judged
+        # One place can reach the orchestrator in two ways, such as a .env.local that a unit reads as well.
+        known = judged.setdefault((entry["location"], entry["line"]), {"location": entry["location"], "line": entry["line"], "value": entry["value"],
+                                                                       "effective": False})
+        known["effective"] = known["effective"] or effective
+    return list(judged.values())
 
 
 def resolve(files: Files, found: Found, argv: t.Sequence[str], environment: t.Mapping[str, str], directory: str | None, location: str,
@@ -100,7 +103,7 @@ def resolve(files: Files, found: Found, argv: t.Sequence[str], environment: t.Ma
         if base in ("pgrep", "pkill", "grep", "tail", "cat"):
             return None
         if index and (word in ("-c", "-lc", "-ic") or (word.startswith("-") and word.endswith("c") and not word.startswith("--"))) and index + 1 < len(argv):
-            return _from_script(files, found, argv[index + 1], environment, directory, location, scope, active, depth - 1, None)
+            return _from_script(files, found, argv[index + 1], environment, directory, location, scope, active, depth - 1, None, argv[index + 3:])
         if "/" not in word and not base.endswith(".sh"):
             continue
         path = files.expand(_text.join_path(directory, word))
@@ -111,18 +114,18 @@ def resolve(files: Files, found: Found, argv: t.Sequence[str], environment: t.Ma
         script = files.text(path, SCRIPT_LIMIT)
         if script is None or "python" in script.partition("\n")[0]:
             continue
-        invocation = _from_script(files, found, script, environment, directory, path, scope, active, depth - 1, path)
+        invocation = _from_script(files, found, script, environment, directory, path, scope, active, depth - 1, path, argv[index + 1:])
         if invocation:
             return invocation
     return None
 
 
 def _from_script(files: Files, found: Found, script_text: str, environment: t.Mapping[str, str], directory: str | None, location: str,
-                 scope: str | None, active: bool, depth: int, path: str | None) -> _text.Invocation | None:
+                 scope: str | None, active: bool, depth: int, path: str | None, arguments: t.Sequence[str] = ()) -> _text.Invocation | None:
     variables = dict(environment)
     if files.home:
         variables.setdefault("HOME", files.home)
-    script = _text.parse_script(script_text, variables, directory)
+    script = _text.parse_script(script_text, variables, directory, arguments)
     sourced: dict[str, str] = {}
     for _line, name in script.sourced:
         name = files.expand(name)
@@ -131,7 +134,7 @@ def _from_script(files: Files, found: Found, script_text: str, environment: t.Ma
             found.note_coordinator(name, (item._replace(exported=True) for item in inner), scope, active)
             sourced.update(_text.as_environment(inner))
     if sourced:
-        script = _text.parse_script(script_text, dict(variables, **sourced), directory)
+        script = _text.parse_script(script_text, dict(variables, **sourced), directory, arguments)
     if path:
         found.note_coordinator(path, script.assignments, scope, active)
     result = None
@@ -222,14 +225,14 @@ def _read_units(files: Files, found: Found, service: str, hostname: str, systemd
                 found.note_coordinator(path_found, items, name, active)
                 environment.update(_text.as_environment(items))
                 file_environments.append((path_found, _text.as_environment(items), text_found is not None))
-        home = merged["user"] and (files.expand("~" + merged["user"]))
+        home = files.home_of(merged["user"]) if merged["user"] else None
         start = next(iter(merged["commands"].get("ExecStart", [])), None)
         invocation = None
         for key, commands in merged["commands"].items():
             for command in commands:
                 argv = _text.expand_unit_words(_text.exec_words(command.value), environment, specifiers)
                 found.note_updates(command.location, command.line, shlex.join(argv))
-                variables = dict(environment, HOME=home) if home and home.startswith("/") else environment
+                variables = dict(environment, HOME=home) if home else environment
                 result = resolve(files, found, argv, variables, merged["working_directory"], command.location, name, active)
                 if key == "ExecStart" and invocation is None:
                     invocation = result
@@ -237,7 +240,7 @@ def _read_units(files: Files, found: Found, service: str, hostname: str, systemd
             continue
         shown = dict(environment)
         if invocation:
-            shown.update(invocation.environment)
+            shown.update(_without_home(invocation.environment))
         found.add("unit", location, name, start.value if start else None, shown, active, invocation,
                   user=merged["user"], restart=merged["restart"], watchdog=merged["watchdog"], notify=merged["notify"])
         for path, _content in drop_ins:
@@ -299,9 +302,9 @@ def _read_cron(files: Files, found: Found, cron_runs: bool) -> None:
             continue
         for job in _text.parse_crontab(text, with_user):
             user = job["user"] or path.rpartition("/")[2]
-            home = files.expand("~" + user)
+            home = files.home_of(user)
             environment = dict(job["environment"])
-            if home.startswith("/"):
+            if home:
                 environment.setdefault("HOME", home)
             scope = "%s:%d" % (path, job["line"])
             found.note_updates(path, job["line"], job["command"])
@@ -363,6 +366,8 @@ def _read_environment(files: Files, found: Found, path: str | None) -> None:
                 continue
             items = [item._replace(exported=True) for item in _text.parse_dotenv(text)]
             found.note_coordinator(location, items, "dotenv", True)
+            if ("environment_file", location) in known:
+                continue
             found.add("environment_file", location, None, None, _text.as_environment(items), True)
     for pattern in PROFILE_FILES:
         for location in files.glob(pattern) if "*" in pattern else [files.expand(pattern)]:

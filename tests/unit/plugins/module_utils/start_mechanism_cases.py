@@ -68,7 +68,8 @@ CASES: dict[str, Case] = {
         files={
             "/etc/systemd/system/ringrift-p2p.service": "[Service]\nEnvironment=RINGRIFT_NODE_ID=old-name\nWorkingDirectory=/root/ringrift/ai-service\n"
                                                         "ExecStart=/usr/bin/python3 scripts/p2p_orchestrator.py --peers 192.0.2.1\n",
-            "/etc/systemd/system/ringrift-p2p.service.d/10-node.conf": "[Service]\nEnvironment=\nEnvironment=RINGRIFT_NODE_ID=hetzner-cpu1 RINGRIFT_IS_COORDINATOR=true\n",
+            "/etc/systemd/system/ringrift-p2p.service.d/10-node.conf":
+                "[Service]\nEnvironment=\nEnvironment=RINGRIFT_NODE_ID=hetzner-cpu1 RINGRIFT_IS_COORDINATOR=true\n",
             "/etc/systemd/system/ringrift-p2p.service.d/20-peers.conf": "[Service]\nExecStart=\nExecStart=-/usr/bin/python3 "
                                                                        "scripts/p2p_orchestrator.py --node-id=hetzner-cpu1 --peers=203.0.113.4:8770\n",
         },
@@ -90,7 +91,8 @@ CASES: dict[str, Case] = {
     ),
     "vultr: unit that starts a script of its own": Case(
         files={
-            "/etc/systemd/system/ringrift-p2p.service": "[Service]\nEnvironmentFile=/etc/ringrift/node.conf\nExecStart=/etc/ringrift/start\nType=notify\nWatchdogSec=30\n",
+            "/etc/systemd/system/ringrift-p2p.service": "[Service]\nEnvironmentFile=/etc/ringrift/node.conf\nExecStart=/etc/ringrift/start\n"
+                                                        "Type=notify\nWatchdogSec=30\n",
             "/etc/ringrift/node.conf": "RINGRIFT_NODE_ID=vultr-a100-20gb\nRINGRIFT_P2P_SEEDS=203.0.113.21:8770\n",
             "/etc/ringrift/start": "#!/bin/sh\nset -eu\ncd /root/ringrift/ai-service\nexec /usr/bin/python3 scripts/p2p_orchestrator.py "
                                    "--node-id \"$RINGRIFT_NODE_ID\" \\\n  --peers \"${RINGRIFT_P2P_SEEDS}\" --force-supervisor --kill-duplicates\n",
@@ -116,14 +118,15 @@ CASES: dict[str, Case] = {
     "vast: supervisord of the image": Case(
         files={
             "/etc/supervisor/supervisord.conf": "; supervisor config file\n[unix_http_server]\nfile=/var/run/supervisor.sock   ; the socket\nchmod=0700\n\n"
-                                                "[supervisord]\nlogfile=/var/log/supervisor/supervisord.log\n\n[include]\nfiles = /etc/supervisor/conf.d/*.conf\n",
+                                                "[supervisord]\nlogfile=/var/log/supervisor/supervisord.log\n\n"
+                                                "[include]\nfiles = /etc/supervisor/conf.d/*.conf\n",
             "/etc/supervisor/conf.d/p2p.conf": "[program:p2p]\ncommand=/opt/conda/bin/python -m scripts.p2p_orchestrator --node-id vast-29128352\n"
                                                "directory=/workspace/ringrift\n"
                                                "environment=RINGRIFT_P2P_PEERS=\"203.0.113.21:8770,203.0.113.31:8770\",PYTHONPATH=/workspace/ringrift\n"
                                                "autostart=true\nautorestart=true\nstdout_logfile=/workspace/ringrift/logs/p2p.log\n",
         },
-        expected={"kind": "supervisord", "location": "/etc/supervisor/conf.d/p2p.conf", "name": "p2p", "active": True, "interpreter": "/opt/conda/bin/python",
-                  "directory": "/workspace/ringrift"},
+        expected={"kind": "supervisord", "location": "/etc/supervisor/conf.d/p2p.conf", "name": "p2p", "active": True,
+                  "interpreter": "/opt/conda/bin/python", "directory": "/workspace/ringrift"},
         options={"node_id": "vast-29128352"},
         environment={"RINGRIFT_P2P_PEERS": "203.0.113.21:8770,203.0.113.31:8770", "PYTHONPATH": "/workspace/ringrift"},
         systemd=False, supervisord=("/etc/supervisor/supervisord.conf",), path="/workspace/ringrift",
@@ -132,7 +135,8 @@ CASES: dict[str, Case] = {
         files={
             "/var/spool/cron/crontabs/root": "SHELL=/bin/bash\nRINGRIFT_NODE_ID=runpod-a100-1\n# keep it up\n"
                                              "* * * * * /workspace/ringrift/scripts/p2p_keepalive.sh >> /tmp/p2p_watchdog.log 2>&1\n",
-            "/workspace/ringrift/scripts/p2p_keepalive.sh": "#!/usr/bin/env bash\nexec 200>/workspace/ringrift/logs/p2p_keepalive.lock\nflock -n 200 || exit 0\n"
+            "/workspace/ringrift/scripts/p2p_keepalive.sh": "#!/usr/bin/env bash\nexec 200>/workspace/ringrift/logs/p2p_keepalive.lock\n"
+                                                            "flock -n 200 || exit 0\n"
                                                             "cd /workspace/ringrift\ngit pull --ff-only -q\n[ -f .env.local ] && . ./.env.local\n"
                                                             "curl -sf http://localhost:8770/health > /dev/null && exit 0\n"
                                                             "pkill -9 -f p2p_orchestrator.py\n"
@@ -156,6 +160,21 @@ CASES: dict[str, Case] = {
         options={"peers": ["100.64.0.21:8770"]},
         environment={"RINGRIFT_NODE_ID": "lambda-gh200-9"},
         cron=True,
+    ),
+    "lambda: override that calls a start script with everything behind it": Case(
+        files={
+            "/etc/systemd/system/ringrift-p2p.service": "[Service]\nUser=ubuntu\nExecStart=/usr/bin/false\nEnvironmentFile=/etc/default/ringrift-p2p\n",
+            "/etc/systemd/system/ringrift-p2p.service.d/override.conf":
+                "[Service]\nExecStart=\nExecStart=/home/ubuntu/ringrift/ai-service/scripts/start_p2p.sh --node-id ${NODE_ID} "
+                "--peers 100.64.0.71:8770,100.64.0.53:8770\n",
+            "/etc/default/ringrift-p2p": "NODE_ID=lambda-gh200-5\n",
+            "/etc/passwd": "root:x:0:0:root:/root:/bin/bash\nubuntu:x:1000:1000::/home/ubuntu:/bin/bash\n",
+            "/home/ubuntu/ringrift/ai-service/scripts/start_p2p.sh": "#!/bin/bash\nset -e\ncd \"$HOME/ringrift/ai-service\"\n. venv/bin/activate\n"
+                                                                     "exec python3 scripts/p2p_orchestrator.py --port ${P2P_PORT:-8770} \"$@\"\n",
+        },
+        expected={"kind": "unit", "active": True, "interpreter": "python3", "directory": "/home/ubuntu/ringrift/ai-service"},
+        options={"node_id": "lambda-gh200-5", "port": 8770, "peers": ["100.64.0.71:8770", "100.64.0.53:8770"]},
+        environment={"NODE_ID": "lambda-gh200-5", "HOME": None},
     ),
     "mac or hand: rc.local with sudo and env": Case(
         files={

@@ -5,10 +5,14 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import pathlib
+import socketserver
+import threading
 import time
 import typing as t
+import xmlrpc.server
 
 import pytest
 
@@ -157,6 +161,82 @@ def test_supervisord_tells_its_service() -> None:
 ])
 def test_supervisords_configuration_is_read_from_its_command_line(argv: list[str], path: str | None) -> None:
     assert _service_probe.supervisord_configuration(argv, "/w") == path
+
+
+class Supervisord:
+    """Speaks supervisord's XML-RPC over a socket in the file system, with the password that its configuration may ask for."""
+
+    def __init__(self, path: str, processes: list[dict[str, t.Any]], password: str | None = None) -> None:
+        class Handler(xmlrpc.server.SimpleXMLRPCRequestHandler):
+            rpc_paths = ("/RPC2",)
+            disable_nagle_algorithm = False
+
+            def do_POST(self) -> None:
+                if password and self.headers.get("Authorization") != "Basic " + base64.b64encode(("u:" + password).encode()).decode():
+                    self.send_error(401)
+                else:
+                    super().do_POST()
+
+            def address_string(self) -> str:
+                return "local"
+
+        class Server(socketserver.UnixStreamServer, xmlrpc.server.SimpleXMLRPCDispatcher):
+            def __init__(self) -> None:
+                xmlrpc.server.SimpleXMLRPCDispatcher.__init__(self, allow_none=True)
+                socketserver.UnixStreamServer.__init__(self, path, Handler)
+                self.logRequests = False
+
+        self.server = Server()
+        self.server.register_function(lambda: processes, "supervisor.getAllProcessInfo")
+        self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+        self.thread.start()
+
+    def __enter__(self) -> "Supervisord":
+        return self
+
+    def __exit__(self, *exception: t.Any) -> None:
+        self.server.shutdown()
+        self.server.server_close()
+
+
+def test_supervisord_is_asked_at_its_socket(tmp_path: pathlib.Path) -> None:
+    path = str(tmp_path / "s.sock")
+    told = [{"name": "ringrift-p2p", "statename": "RUNNING", "pid": 7, "exitstatus": 0}]
+    with Supervisord(path, told):
+        assert _service_probe.supervisord_processes(path, None, None) == told
+    os.unlink(path)
+    with Supervisord(path, told, "secret"):
+        assert _service_probe.supervisord_processes(path, "u", "secret") == told
+        with pytest.raises(OSError, match="401"):
+            _service_probe.supervisord_processes(path, None, None)
+    with pytest.raises(OSError):
+        _service_probe.supervisord_processes(path, None, None, 1.0)
+
+
+def test_a_container_with_our_supervisord_is_observed(tmp_path: pathlib.Path) -> None:
+    root = tmp_path / "r"
+    files = {
+        "etc/ringrift/supervisord.conf": "[unix_http_server]\nfile=/run/s.sock\n[program:ringrift-p2p]\ncommand=/etc/ringrift/start\n"
+                                         "stdout_logfile=/var/log/p2p.log\n",
+        "etc/ringrift/start": "#!/bin/sh\ncd /workspace/ringrift\nexec /usr/bin/python3 scripts/p2p_orchestrator.py --node-id vast-1 --peers 203.0.113.4\n",
+        "root/onstart.sh": "#!/bin/sh\n/etc/ringrift/on-start\n", "var/log/p2p.log": "first\nclaim refused --auth-token abcdefgh\n",
+        "workspace/ringrift/scripts/p2p_orchestrator.py": "BOOTSTRAP_SEEDS = ['100.64.0.1']\nprint(BOOTSTRAP_SEEDS)\n",
+        "proc/9/comm": "supervisord\n", "proc/9/cmdline": "/usr/bin/python3\0/usr/bin/supervisord\0-c\0/etc/ringrift/supervisord.conf\0",
+    }
+    for name, text in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    (root / "run").mkdir()
+    with Supervisord(str(root / "run/s.sock"), [{"name": "ringrift-p2p", "statename": "EXITED", "pid": 0, "exitstatus": 0}]):
+        seen = _node_probe.NodeProbe({"node_id": "vast-1", "port": 1, "path": "/workspace/ringrift"}, _node_files.Files(str(root), "/root")).gather()
+    service = seen["service"]
+    assert seen["init"] == "supervisord" and service["manager"] == "supervisord" and service["unit_path"] == "/etc/ringrift/supervisord.conf"
+    # The refused start that exits 0 is told with the line that it logged, and without the secret in it.
+    assert (service["installed"], service["enabled"], service["active"], service["exit_status"], service["state"]) == (True, True, False, 0, "EXITED")
+    assert service["log"][-1].startswith("claim refused") and "abcdefgh" not in service["log"][-1]
+    assert seen["identity"]["effective"] == "vast-1" and seen["seeds"]["effective"] == ["203.0.113.4:8770", "100.64.0.1:8770"]
+    active = [item for item in seen["start_mechanisms"] if item["active"]]
+    assert [(item["kind"], item["name"]) for item in active] == [("supervisord", "ringrift-p2p")]
 
 
 def test_secrets_are_taken_out_of_everything() -> None:

@@ -20,7 +20,8 @@ def test_environment_file_is_read_as_systemd_does() -> None:
         "E=\nnot an assignment\n1BAD=x\nF=\"two\nlines\"\nG=a#b\nexport H=1\n  I = 2\n"
     )
     values = mechanisms.as_environment(mechanisms.parse_environment_file(text))
-    assert values == {"A": "plain value", "B": 'quoted "value" # kept', "C": "single $literal", "D": "one   two", "E": "", "F": "two\nlines", "G": "a#b", "I": "2"}
+    assert values == {
+        "A": "plain value", "B": 'quoted "value" # kept', "C": "single $literal", "D": "one   two", "E": "", "F": "two\nlines", "G": "a#b", "I": "2"}
     lines = {item.name: item.line for item in mechanisms.parse_environment_file(text)}
     assert (lines["A"], lines["D"], lines["E"], lines["F"], lines["G"]) == (3, 6, 8, 11, 13)
 
@@ -44,7 +45,8 @@ def test_no_text_is_too_odd_for_the_readers(text: str) -> None:
 
 
 @settings(derandomize=True, max_examples=150, deadline=None)
-@given(st.dictionaries(st.from_regex(r"[A-Z_][A-Z0-9_]{0,8}", fullmatch=True), st.text(alphabet=st.characters(codec="utf-8", exclude_characters="\0\r"), max_size=30)))
+@given(st.dictionaries(st.from_regex(r"[A-Z_][A-Z0-9_]{0,8}", fullmatch=True),
+                       st.text(alphabet=st.characters(codec="utf-8", exclude_characters="\0\r"), max_size=30)))
 def test_what_a_shell_quotes_comes_back(environment: dict[str, str]) -> None:
     text = "".join("export %s=%s\n" % (name, shlex.quote(value)) for name, value in environment.items())
     assert mechanisms.as_environment(mechanisms.parse_dotenv(text)) == environment
@@ -56,7 +58,8 @@ def test_unit_and_drop_ins_merge_as_systemd_has_it() -> None:
         "[Unit]\nDescription=x\n[Service]\nExecStartPre=/bin/true\nExecStart=/usr/bin/python3 a.py \\\n# in between\n  --flag\n"
         "Environment=A=1 \"B=two words\" 'C=3'\nEnvironmentFile=-/etc/one.conf\nWatchdogSec=0\n"
     )
-    drop_in = "[Service]\nExecStart=\nExecStart=@/usr/bin/python3 orchestrator b.py\nEnvironment=A=2\nEnvironmentFile=\nEnvironmentFile=/etc/two.conf\nNotifyAccess=main\n"
+    drop_in = ("[Service]\nExecStart=\nExecStart=@/usr/bin/python3 orchestrator b.py\nEnvironment=A=2\nEnvironmentFile=\n"
+               "EnvironmentFile=/etc/two.conf\nNotifyAccess=main\n")
     merged = mechanisms.merge_unit(mechanisms.parse_unit(unit, "unit") + mechanisms.parse_unit(drop_in, "drop-in"))
     starts = merged["commands"]["ExecStart"]
     assert [(item.location, item.line) for item in starts] == [("drop-in", 3)]
@@ -125,6 +128,11 @@ def test_invocations_are_found_through_what_wraps_them(line: str, interpreter: s
     found = mechanisms.find_invocation(shlex.split(line))
     assert found is not None
     assert (found.interpreter, found.arguments) == (interpreter, arguments)
+
+
+def test_a_script_gets_its_arguments() -> None:
+    script = mechanisms.parse_script('run --one "$1" $2 -- "$@" ${3:-none} "$@x"\n', {}, None, ["a b", "c"])
+    assert script.commands[0].argv == ["run", "--one", "a b", "c", "--", "a b", "c", "none", "$@x"]
 
 
 def test_options_take_the_last_of_a_name_in_both_spellings() -> None:

@@ -89,8 +89,22 @@ def test_a_dotenv_counts_where_nothing_else_speaks(tmp_path: pathlib.Path) -> No
         {"location": "/root/ringrift/.env.local", "line": 1, "value": "True", "effective": True}]
 
 
+def test_a_dotenv_that_a_unit_reads_is_one_place(tmp_path: pathlib.Path) -> None:
+    files = host(tmp_path, {
+        "/etc/systemd/system/ringrift-p2p.service": "[Service]\nEnvironmentFile=-/root/ringrift/.env.local\nEnvironmentFile=-/root/ringrift/none\n"
+                                                    "ExecStart=/usr/bin/python3 /root/ringrift/scripts/p2p_orchestrator.py\n",
+        "/root/ringrift/.env.local": "RINGRIFT_IS_COORDINATOR=true\n",
+    })
+    found = read(files, systemd=True, active={"ringrift-p2p.service": True})
+    assert _start_reader.judge_coordinator(found.coordinator) == [
+        {"location": "/root/ringrift/.env.local", "line": 1, "value": "true", "effective": True}]
+    assert [(item["location"], item["active"]) for item in found.mechanisms if item["kind"] == "environment_file"] == [
+        ("/root/ringrift/.env.local", True), ("/root/ringrift/none", False)]
+
+
 def test_hosts_that_update_themselves_are_told_with_the_place(tmp_path: pathlib.Path) -> None:
-    for name, expected in (("runpod: cron keepalive", ("/workspace/ringrift/scripts/p2p_keepalive.sh", 5)), ("lambda: system cron table", ("/etc/cron.d/ringrift", 3))):
+    for name, expected in (("runpod: cron keepalive", ("/workspace/ringrift/scripts/p2p_keepalive.sh", 5)),
+                           ("lambda: system cron table", ("/etc/cron.d/ringrift", 3))):
         case = recorded.CASES[name]
         found = read(host(tmp_path / name.partition(":")[0], case.files), case.path, case.systemd, case.cron)
         assert [(item["location"], item["line"]) for item in found.updating] == [expected]
@@ -102,7 +116,8 @@ def test_our_own_supervisord_is_one_mechanism_with_its_start_script(tmp_path: pa
         "/etc/ringrift/start": "#!/bin/sh\nset -a\n. /etc/ringrift/node.conf\nset +a\ncd /workspace/ringrift\n"
                                "exec /usr/bin/python3 scripts/p2p_orchestrator.py --node-id vast-1 --peers \"$RINGRIFT_P2P_SEEDS\"\n",
         "/etc/ringrift/node.conf": "RINGRIFT_P2P_SEEDS=203.0.113.21:8770\n",
-        "/etc/ringrift/on-start": "#!/bin/sh\nPYTHONPATH=/workspace/ringrift/current/lib exec python3 -m supervisor.supervisord -c /etc/ringrift/supervisord.conf\n",
+        "/etc/ringrift/on-start": "#!/bin/sh\nPYTHONPATH=/workspace/ringrift/current/lib exec python3 -m supervisor.supervisord "
+                                  "-c /etc/ringrift/supervisord.conf\n",
         "/root/onstart.sh": "#!/bin/sh\n/etc/ringrift/on-start\n",
     })
     found = read(files, "/workspace/ringrift", supervisord=["/etc/ringrift/supervisord.conf"])
