@@ -205,6 +205,7 @@ def _container(text: _Text, node: t.Union[ast.List, ast.Tuple]) -> t.Optional[_C
     """Where entries and commas stand. Between entries only blanks, comments, commas, parentheses and backslashes are possible."""
     start, end = text.span(node)
     spans = [text.span(entry) for entry in node.elts]
+    values = [getattr(entry, "value", "") for entry in node.elts]
     bracketed = isinstance(node, ast.List) or _encloses(text.text, start, end, spans)
     if bracketed:
         start, end = start + 1, end - 1
@@ -232,11 +233,11 @@ def _container(text: _Text, node: t.Union[ast.List, ast.Tuple]) -> t.Optional[_C
         elif character == "," and depth == 0:
             if first is None or number != len(items) + 1:
                 return None
-            items.append(_Item(node.elts[number - 1].value, first, last, position))  # type: ignore[attr-defined]
+            items.append(_Item(values[number - 1], first, last, position))
             first = None
         position += 1
     if first is not None:
-        items.append(_Item(node.elts[number - 1].value, first, last, None))  # type: ignore[attr-defined]
+        items.append(_Item(values[number - 1], first, last, None))
     if len(items) != len(spans) or depth != 0:
         return None
     return _Container(start, end, bracketed, items, isinstance(node, ast.Tuple))

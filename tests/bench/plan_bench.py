@@ -9,15 +9,13 @@ Run from the checkout: ``python tests/bench/plan_bench.py [--nodes 10000] [--run
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import pathlib
 import sys
 import time
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "playbooks" / "collections"))
-
-from ansible_collections.ringrift.p2p.plugins.plugin_utils import _plan  # noqa: E402
-from ansible_collections.ringrift.p2p.tests.unit.plugins.plugin_utils import plan_clusters  # noqa: E402
+COLLECTION = "ansible_collections.ringrift.p2p."
 
 
 def best(runs, call):
@@ -35,13 +33,16 @@ def main():
     parser.add_argument("--nodes", type=int, nargs="+", default=[22, 500, 10000])
     parser.add_argument("--runs", type=int, default=3)
     options = parser.parse_args()
+    sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "playbooks" / "collections"))
+    plan = importlib.import_module(COLLECTION + "plugins.plugin_utils._plan").plan
+    plan_clusters = importlib.import_module(COLLECTION + "tests.unit.plugins.plugin_utils.plan_clusters")
     for nodes in options.nodes:
         cluster = plan_clusters.generated(1, nodes)
-        seconds, planned = best(options.runs, lambda: _plan.plan(cluster, {}, {}))
+        seconds, planned = best(options.runs, lambda: plan(cluster, {}, {}))
         clients = len(planned["relays"]["assignments"])
         print(json.dumps({"nodes": nodes, "observed": 0, "clients": clients, "cpu_seconds": round(seconds, 4)}), flush=True)
         observations = plan_clusters.observe(cluster, planned["candidates"])
-        seconds, planned = best(options.runs, lambda: _plan.plan(cluster, observations, {}))
+        seconds, planned = best(options.runs, lambda: plan(cluster, observations, {}))
         print(json.dumps({"nodes": nodes, "observed": len(observations), "clients": clients, "cpu_seconds": round(seconds, 4)}), flush=True)
 
 

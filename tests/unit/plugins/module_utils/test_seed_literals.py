@@ -148,7 +148,8 @@ def test_later_changes_in_place_are_named(statement, reason):
 
 def test_every_assignment_is_found_with_its_place():
     source = (
-        'OTHER_SEEDS = ["100.64.0.8:8770"]\nSEEDS: list[str]\nif a:\n    SEEDS: list[str] = ["100.64.0.1:8770"]\nelse:\n    SEEDS = env or ["100.64.0.2:8770"]\n'
+        'OTHER_SEEDS = ["100.64.0.8:8770"]\nSEEDS: list[str]\nif a:\n    SEEDS: list[str] = ["100.64.0.1:8770"]\n'
+        'else:\n    SEEDS = env or ["100.64.0.2:8770"]\n'
         'class C:\n    SEEDS = ("100.64.0.3:8770",)\n    def f(self):\n        SEEDS = ["100.64.0.4:8770"]\n        self.SEEDS = ["100.64.0.5:8770"]\n')
     found = [(literal.line, literal.scope, literal.annotated, literal.entries, bool(literal.refusal))
              for literal in _seed_literals.find(source.encode(), "SEEDS")]
@@ -184,8 +185,10 @@ def _literal(chance, entries):
     """One literal in a random layout, newlines as ``\\n``."""
     is_tuple, multiline, quote = chance.random() < 0.4, chance.random() < 0.7, chance.choice("'\"")
     opening, closing = ("(", ")") if is_tuple else ("[", "]")
-    gap = lambda: chance.choice(["", "", " ", "\t"])
     lines = []
+
+    def gap():
+        return chance.choice(["", "", " ", "\t"])
     for index, entry in enumerate(entries):
         text = quote + entry + quote
         if chance.random() < 0.15:

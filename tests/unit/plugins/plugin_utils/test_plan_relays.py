@@ -79,8 +79,9 @@ def test_nat_is_not_concluded_from_one_witness_nor_of_a_node_that_is_down_or_cut
 
 def test_a_relay_of_its_own_kind_or_without_a_public_address_is_never_chosen():
     cluster = plan_clusters.lab()
-    for name, changes in (("hetzner-cpu3", {"nat_blocked": True}), ("nebius-backbone-1", {"relay_capable": False}), ("vultr-a100-40gb", {"public_address": None})):
-        cluster["hosts"][name].update(changes)
+    cluster["hosts"]["hetzner-cpu3"]["nat_blocked"] = True
+    cluster["hosts"]["nebius-backbone-1"]["relay_capable"] = False
+    cluster["hosts"]["vultr-a100-40gb"]["public_address"] = None
     planned = _plan.plan(cluster, {}, {})
     used = {relay for pair in planned["relays"]["assignments"].values() for relay in pair}
     kept = {name for name, pair in planned["relays"]["previous"].items() if planned["relays"]["assignments"][name] == pair}
