@@ -14,6 +14,7 @@ docs/architecture.md. One sample proves nothing about a peer: only a record that
 
 from __future__ import annotations
 
+import math
 from datetime import datetime, timezone
 
 # Names under which the event-loop lag is given, by preference; milliseconds.
@@ -34,8 +35,7 @@ def _text(value):
 def _number(value):
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
-    # NaN compares unequal to itself.
-    return float(value) if value == value else None
+    return float(value) if math.isfinite(value) else None
 
 
 def _boolean(value):

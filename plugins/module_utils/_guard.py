@@ -24,8 +24,8 @@ def may_stop(candidate, views, voters, window, leader_required=True):
     """Whether `candidate` may be stopped at this moment without costing the cluster its majority.
 
     `views` {voter: View | null} as sampled over `window` seconds up to now, the candidate's own among them; a voter that is
-    missing there or null counts as down. Other nodes may be among them: a leader that is no voter. `leader_required=False` is for the repair of the very fault that keeps a cluster
-    from agreeing on a leader; the majority is always required.
+    missing there or null counts as down. Other nodes may be among them: a leader that is no voter. `leader_required=False` is for the
+    repair of the very fault that keeps a cluster from agreeing on a leader; the majority is always required.
 
     Returns {allowed, reason (text | null), evidence [text], alive [voters alive without the candidate], majority, leader}.
     """
@@ -49,7 +49,8 @@ def may_stop(candidate, views, voters, window, leader_required=True):
             evidence.append(unsteady)
             continue
         alive.append(name)
-        evidence.append(f"{name} answers, its heartbeat moved in the view of {', '.join(without['nodes'][name]['seen_by'])}, it names {asked[name]['leader_id'] or 'no leader'}")
+        witnesses = ", ".join(without["nodes"][name]["seen_by"])
+        evidence.append(f"{name} answers, its heartbeat moved in the view of {witnesses}, it names {asked[name]['leader_id'] or 'no leader'}")
 
     needed = without["quorum"]["majority"]
     if len(alive) < needed:

@@ -601,7 +601,8 @@ def change(orchestrator, stop, start):
         result["after"] = orchestrator.start()
         wanted = parameters["expected_generation"]
         if wanted is not None and result["after"]["generation"] != wanted:
-            raise Failure("generation", f"{parameters['node_id']} runs with generation {result['after']['generation']} instead of {wanted}: its service reads other files.")
+            seen = result["after"]["generation"]
+            raise Failure("generation", f"{parameters['node_id']} runs with generation {seen} instead of {wanted}: its service reads other files.")
         if parameters["join_timeout"] > 0 and len(orchestrator.endpoints) > 1:
             orchestrator.join()
 

@@ -195,7 +195,8 @@ class Chaos:
         self.settled(self.observer)
         again = Run(f"after-{len(self.faults)}", {"orchestrator_environment": {"RINGRIFT_CHAOS_ROUND": str(self.round)}})
         entry["again"] = again.wait()
-        say(f"{entry['name']} ({entry['node']}): injected {entry['injected']}, run ended with {entry['code']}, healed {entry['healed']}, next run {entry['again']}")
+        told = ", ".join(f"{key} {entry[key]}" for key in ("injected", "code", "healed", "again"))
+        say(f"{entry['name']} ({entry['node']}): {told}")
         if not entry["injected"]:
             self.problems.append(f"{entry['name']}: the fault was not there")
         if not entry["healed"]:
@@ -334,12 +335,14 @@ def document(chaos, figures):
     """docs/reliability.md, from what was measured."""
     seen, lost = figures["all"], figures["lost"]
     searches = seen["searches"]
+    median, worst = percentile(searches, 0.5) or 0, percentile(searches, 0.95) or 0
     rolls = [result["seconds"] for result in chaos.results]
+    yes = {True: "yes", False: "no"}
     lines = [
         "# Reliability",
         "",
-        f"Written by `tests/chaos/chaos.py` on {datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d} from what it measured: {len(chaos.names)} nodes, {len(chaos.voters())} voters,",
-        f"{os.cpu_count()} cores for all of them. `make chaos` measures again and writes this page anew.",
+        f"Written by `tests/chaos/chaos.py` on {datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d} from what it measured:",
+        f"{len(chaos.names)} nodes, {len(chaos.voters())} voters, {os.cpu_count()} cores for all of them. `make chaos` measures again and writes this page anew.",
         "",
         "| What | Measured |",
         "|---|---|",
@@ -349,14 +352,14 @@ def document(chaos, figures):
         f"| Without a majority | {seen['seconds_without_majority']:g} s |",
         f"| Two leaders in one term | {seen['seconds_with_two_leaders']:g} s |",
         f"| Changes of leader | {len(seen['leaders']) - 1} |",
-        f"| Time to one agreed leader | p50 {percentile(searches, 0.5) or 0:g} s, p95 {percentile(searches, 0.95) or 0:g} s, longest {max(searches, default=0):g} s |",
+        f"| Time to one agreed leader | p50 {median:g} s, p95 {worst:g} s, longest {max(searches, default=0):g} s |",
         "",
         "## Faults, one at a time, in the middle of a run",
         "",
         "| Fault | Node | Injected | Healed | Disturbed run | Next run |",
         "|---|---|---|---|---|---|",
         *(
-            f"| {entry['name']} | {entry['node']} | {'yes' if entry['injected'] else 'no'} | {'yes' if entry['healed'] else 'no'} | exit {entry['code']} | exit {entry['again']} |"
+            f"| {entry['name']} | {entry['node']} | {yes[entry['injected']]} | {yes[entry['healed']]} | exit {entry['code']} | exit {entry['again']} |"
             for entry in chaos.faults
         ),
         "",
@@ -366,7 +369,8 @@ def document(chaos, figures):
         "## The same test with the guard switched off",
         "",
         f"With {(len(chaos.voters()) - 1) // 2} of {len(chaos.voters())} voters hung, a run that wants to restart every node cost",
-        f"{lost['with the guard']:g} s without a majority with the guard, and {lost['without the guard']:g} s in a copy of the tree in which the guard allows everything.",
+        f"{lost['with the guard']:g} s without a majority with the guard, and {lost['without the guard']:g} s in a copy of the tree in which the guard",
+        "allows everything.",
         "",
         "## Verdict",
         "",

@@ -162,7 +162,8 @@ class DiskFull(Fault):
         # A small disk with the same contents, filled to the brim, so that the machine's own disk is left alone.
         self.shell(
             f"mkdir -p {STATE_FOLDER} /run/chaos-disk && cp -a {STATE_FOLDER}/. /run/chaos-disk/ && "
-            f"mount -t tmpfs -o mode=755,size=$(( $(du -sk /run/chaos-disk | cut -f1) + 64 ))k chaos {STATE_FOLDER} && cp -a /run/chaos-disk/. {STATE_FOLDER}/ && "
+            f"mount -t tmpfs -o mode=755,size=$(( $(du -sk /run/chaos-disk | cut -f1) + 64 ))k chaos {STATE_FOLDER} && "
+            f"cp -a /run/chaos-disk/. {STATE_FOLDER}/ && "
             f"dd if=/dev/zero of={STATE_FOLDER}/.chaos bs=1k 2>/dev/null; true"
         )
 
@@ -192,9 +193,12 @@ class ClockStep(Fault):
 
     def prepare(self):
         """Has every Python of the node look for the step; takes effect with the orchestrator's next start."""
-        folder = self.shell("python3 -c 'import sysconfig; print(sysconfig.get_path(\"stdlib\"))'").strip()
-        self.shell(f"test -e {folder}/sitecustomize.py.before-chaos || cp -a {folder}/sitecustomize.py {folder}/sitecustomize.py.before-chaos 2>/dev/null; rm -f {folder}/sitecustomize.py")
-        self._execute(self.node, "sh", "-c", f"cat > {folder}/sitecustomize.py", stdin=CLOCK.encode())
+        place = self._place()
+        self.shell(f"test -e {place}.before-chaos || cp -a {place} {place}.before-chaos 2>/dev/null; rm -f {place}")
+        self._execute(self.node, "sh", "-c", f"cat > {place}", stdin=CLOCK.encode())
+
+    def _place(self):
+        return self.shell("python3 -c 'import sysconfig; print(sysconfig.get_path(\"stdlib\"))'").strip() + "/sitecustomize.py"
 
     def inject(self):
         self.shell("touch /run/chaos-clock")
@@ -208,8 +212,8 @@ class ClockStep(Fault):
 
     def heal(self):
         self.shell("rm -f /run/chaos-clock")
-        folder = self.shell("python3 -c 'import sysconfig; print(sysconfig.get_path(\"stdlib\"))'").strip()
-        self.shell(f"rm -f {folder}/sitecustomize.py; mv {folder}/sitecustomize.py.before-chaos {folder}/sitecustomize.py 2>/dev/null", check=False)
+        place = self._place()
+        self.shell(f"rm -f {place}; mv {place}.before-chaos {place} 2>/dev/null", check=False)
 
     def healed(self):
         return until(lambda: self._timestamp() is not None and not self._ahead(), 60)

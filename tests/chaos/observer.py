@@ -79,7 +79,8 @@ class Timeline:
         seconds = (self._last or 0.0) - (self._first or 0.0)
 
         def told(spans):
-            return [{key: value for key, value in dict(span, start=round(span["start"] - self._first, 3), end=round(span["end"] - self._first, 3)).items() if key != "open"} for span in spans]
+            details = [{key: value for key, value in span.items() if key != "open"} for span in spans]
+            return [dict(span, start=round(span["start"] - self._first, 3), end=round(span["end"] - self._first, 3)) for span in details]
 
         def total(spans):
             return round(sum(span["end"] - span["start"] for span in spans), 3)

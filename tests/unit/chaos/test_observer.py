@@ -18,9 +18,8 @@ SPECIFICATION.loader.exec_module(observer)
 
 
 def said(leader="a", claiming=("a",), down=(), term=1, voters="abc", **terms):
-    return {
-        name: None if name in down else {"role": "leader" if name in claiming else "follower", "leader_id": leader, "term": terms.get(name, term)} for name in voters
-    }
+    answers = {name: {"role": "leader" if name in claiming else "follower", "leader_id": leader, "term": terms.get(name, term)} for name in voters}
+    return {name: None if name in down else answer for name, answer in answers.items()}
 
 
 def summary(*looks):

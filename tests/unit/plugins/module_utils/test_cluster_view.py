@@ -25,7 +25,8 @@ def field_status(name, leader, beats, role="follower", **parts):
         "voter_quorum_ok": True,
         "alive_peers": len(beats),
         "peers": {
-            peer: {"host": "203.0.113.5", "port": 8770, "role": "follower", "status": "alive", "is_alive": True, "last_heartbeat": beat} for peer, beat in beats.items()
+            peer: {"host": "203.0.113.5", "port": 8770, "role": "follower", "status": "alive", "is_alive": True, "last_heartbeat": beat}
+            for peer, beat in beats.items()
         },
         "all_peers": NOT_COLLECTED,
         "self": {"nat_blocked": False, "relay_via": "", "capabilities": ["selfplay"], "version": "a1b2c3", "has_gpu": True},
@@ -60,7 +61,8 @@ def whole(names="abc", leader="a"):
 
 ANYTHING = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["last_heartbeat", "error", "node_id", "b"]) | st.text(max_size=3), inner, max_size=3),
+    lambda inner: st.lists(inner, max_size=3)
+    | st.dictionaries(st.sampled_from(["last_heartbeat", "error", "node_id", "b"]) | st.text(max_size=3), inner, max_size=3),
     max_leaves=8,
 )
 KEYS = ["node_id", "role", "leader_id", "effective_leader_id", "term", "raft", "voter_node_ids", "peers", "all_peers", "self", "lag_ms", "uptime_seconds"]

@@ -71,9 +71,9 @@ def test_answers_and_the_token(server):
     server.paths["/leadership/transfer"] = (200, {"transferred": True})
     assert _http.get_json(server.address, "/health", 2) == (200, {"healthy": True}, None)
     assert _http.post_json(server.address, "/leadership/transfer", {"to": "b"}, 2, "s3cret") == (200, {"transferred": True}, None)
-    (unused, unused, plain, unused), (method, unused, headers, body) = server.asked
-    assert "Authorization" not in plain
-    assert method == "POST" and headers["Authorization"] == "Bearer s3cret" and json.loads(body) == {"to": "b"}
+    asked, told = server.asked
+    assert "Authorization" not in asked[2]
+    assert told[0] == "POST" and told[2]["Authorization"] == "Bearer s3cret" and json.loads(told[3]) == {"to": "b"}
 
 
 def test_a_proxy_of_the_environment_is_not_used(server, monkeypatch):
