@@ -115,6 +115,10 @@ class TestView:
         seen = view_from_samples("a", samples)
         assert seen["leaders_seen"] == ["b", "c"] and seen["leader_id"] == "b"
 
+    @pytest.mark.parametrize("beat", [10**400, float("nan"), float("inf"), "nan", "never", True, [], {}])
+    def test_a_heartbeat_that_is_no_time_is_none(self, beat):
+        assert view_from_samples("a", [sample(1.0, field_status("a", "b", {"b": beat}, term=beat))])["peers"]["b"]["last_heartbeat"] is None
+
     def test_no_samples(self):
         seen = view_from_samples("a", [])
         assert not seen["answers"] and seen["samples"] == 0 and seen["error"] == "not sampled"
