@@ -247,13 +247,14 @@ def plan(cluster: t.Mapping[str, t.Any], observations: t.Mapping[str, t.Any] | N
             "prefer_public": prefer_public,
             "advertise_host": advertised,
             "coordinator": name == coordinator,
+            "seeds_refused": seeds[kind].refused,
             "hosts_digest": _digest(shared, {key: value for key, value in entry.items() if value is not None}),
         }
 
     planned = {
         "seeds": {kind: item.to_dict() for kind, item in seeds.items()},
         "relays": relays.to_dict(),
-        "nat": {name: item for name, item in nat.items() if item["declared"] or item["observed"] is not None},
+        "nat": {name: item for name, item in nat.items() if item["declared"] or item["observed"] is not None or item["moved"]},
         "candidates": _candidates(checked.pinned, ranked, relays, members),
         "nodes": nodes,
         "edits": edits,

@@ -25,6 +25,9 @@ UNKNOWN = "unknown"      # no node of the class was asked
 NAT_WITNESSES = 2
 
 _OVERLAY_NETWORKS = tuple(ipaddress.ip_network(text) for text in ("100.64.0.0/10", "fd7a:115c:a1e0::/48"))
+_NOT_PUBLIC = _OVERLAY_NETWORKS + tuple(ipaddress.ip_network(text) for text in (
+    "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "127.0.0.0/8", "169.254.0.0/16", "::1/128", "fc00::/7", "fe80::/10"))
+_EVERYTHING = (ipaddress.ip_network("0.0.0.0/0"), ipaddress.ip_network("::/0"))
 _HOST_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?)*\.?\Z")
 
 Host = t.Mapping[str, t.Any]
@@ -52,11 +55,25 @@ def join_address(host: str, port: int) -> str:
 
 def is_overlay(host: str) -> bool:
     """Whether a host lies in the Tailscale overlay; a name does not."""
+    return _within(host, _OVERLAY_NETWORKS)
+
+
+def _within(host: str, networks: t.Iterable[t.Any]) -> bool:
     try:
         parsed = ipaddress.ip_address(host)
     except ValueError:
         return False
-    return any(parsed.version == network.version and parsed in network for network in _OVERLAY_NETWORKS)
+    return any(parsed.version == network.version and parsed in network for network in networks)
+
+
+def has_moved(host: Host, observation: Observation | None) -> bool:
+    """Whether the node has public addresses, and the one of the file is not among them.
+
+    A node whose addresses are all private says nothing about this: its provider may translate.
+    """
+    own = [str(item).partition("/")[0] for item in (observation or {}).get("addresses") or []]
+    own = [item for item in own if not _within(item, _NOT_PUBLIC)]
+    return bool(own and host.get("public_address") and _within(host["public_address"], _EVERYTHING) and host["public_address"] not in own)
 
 
 def node_class(host: Host) -> str:
@@ -160,18 +177,19 @@ class Reach:
             str(self._observations[name]["candidates"][address].get("error") or "no healthy answer") for name in self.askers(address, kind)})
 
     def nat(self, name: str) -> dict[str, t.Any]:
-        """Whether others can dial a node: ``{declared, observed (bool|null: not judged), asked (how many tried), reached (how many came through)}``.
+        """Whether others can dial a node: ``{declared, observed (bool|null: not judged), asked (how many tried), reached (how many came through), moved}``.
 
         Observed as blocked: it answers on itself and reaches others, at least two others tried, and nobody came through at
-        any of its addresses.
+        any of its addresses. Where the file has a public address that is not the node's (``moved``), that is the fault instead.
         """
         host = self._hosts[name]
         addresses = [address for address in (public(host), overlay(host)) if address]
         witnesses = max((sum(self._asked[kind][address] for kind in CLASSES) for address in addresses), default=0)
         reached = max((sum(self._dialled[kind][address] for kind in CLASSES) for address in addresses), default=0)
+        moved = has_moved(host, self._observations.get(name))
         observed = None
         if reached:
             observed = False
-        elif witnesses >= NAT_WITNESSES and is_up(self._observations.get(name)) and name in self._reached_any:
+        elif witnesses >= NAT_WITNESSES and not moved and is_up(self._observations.get(name)) and name in self._reached_any:
             observed = True
-        return {"declared": bool(host.get("nat_blocked")), "observed": observed, "asked": witnesses, "reached": reached}
+        return {"declared": bool(host.get("nat_blocked")), "observed": observed, "asked": witnesses, "reached": reached, "moved": moved}

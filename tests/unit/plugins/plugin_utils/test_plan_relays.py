@@ -57,7 +57,7 @@ def test_load_is_spread_over_the_relays():
 
 def test_nat_is_observed_whatever_the_file_says():
     planned = seed_state()
-    assert planned["nat"]["lambda-gh200-9"] == {"declared": False, "observed": True, "asked": 21, "reached": 0}
+    assert planned["nat"]["lambda-gh200-9"] == {"declared": False, "observed": True, "asked": 21, "reached": 0, "moved": False}
     assert planned["edits"]["lambda-gh200-9"]["nat_blocked"] is True
     assert "nat_blocked" not in planned["edits"]["lambda-gh200-8"]
     assert planned["nat"]["hetzner-cpu1"]["observed"] is False
@@ -75,6 +75,20 @@ def test_nat_is_not_concluded_from_one_witness_nor_of_a_node_that_is_down_or_cut
     assert observed(blocked=LAMBDA, only=["hetzner-cpu1", "hetzner-cpu2", "hetzner-cpu3"]) is None
     assert observed(blocked=LAMBDA, dead=candidates) is None
     assert observed() is False
+
+
+def test_a_stale_public_address_is_not_taken_for_nat():
+    cluster = plan_clusters.lab()
+    observations = plan_clusters.observe(cluster, _plan.plan(cluster, {}, {})["candidates"], blocked=LAMBDA)
+
+    def planned(*addresses):
+        observations["lambda-gh200-9"]["addresses"] = ["127.0.0.1", "10.0.0.7", "100.64.0.15", "fe80::1", *addresses]
+        return _plan.plan(cluster, observations, {})
+    assert planned("198.51.100.9")["nat"]["lambda-gh200-9"] == {"declared": False, "observed": None, "asked": 21, "reached": 0, "moved": True}
+    assert "lambda-gh200-9" not in planned("198.51.100.9")["edits"]
+    # Its own address, or none that is public (a provider that translates): NAT.
+    assert planned("203.0.113.15", "198.51.100.9")["nat"]["lambda-gh200-9"]["observed"] is True
+    assert planned()["nat"]["lambda-gh200-9"]["observed"] is True
 
 
 def test_a_relay_of_its_own_kind_or_without_a_public_address_is_never_chosen():

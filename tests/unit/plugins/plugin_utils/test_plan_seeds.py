@@ -84,6 +84,8 @@ def test_nothing_is_written_for_a_class_with_fewer_than_two_seeds():
     refused = planned["seeds"]["outside"]["refused"]
     assert "0 of at least 2 seeds remain for the 4 nodes outside the overlay" in refused
     assert "203.0.113.40:8770" in refused
+    assert planned["nodes"]["vast-30274241"]["seeds_refused"] == refused
+    assert planned["nodes"]["hetzner-cpu1"]["seeds_refused"] is None
     assert planned["seeds"]["overlay"]["refused"] is None
     assert all(address.startswith("100.") for address in planned["seeds"]["overlay"]["addresses"])
 
