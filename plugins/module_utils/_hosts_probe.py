@@ -84,6 +84,9 @@ def sample_view(observer: str, address: str, window: float, expected: t.Collecti
             break
         pause = interval if not silent else min(interval, RETRY_INTERVAL)
         time.sleep(max(0.0, min(left, asked + pause - time.monotonic())))
+    if not samples[-1]["answers"]:
+        # It was asked for both just now; a process that hangs would only cost its time again.
+        return _cluster_view.view_from_samples(observer, samples), None, samples[-1]["error"]
     _status, health, problem = _http.get_json(address, "/health", SAMPLE_TIMEOUT, token)
     return _cluster_view.view_from_samples(observer, samples), health if problem is None else None, problem
 

@@ -140,7 +140,7 @@ def scrub(value: t.Any, secrets: t.Collection[str]) -> t.Any:
                 value = value.replace(secret, _text.MASK)
         return value
     if isinstance(value, dict):
-        return {scrub(key, secrets): scrub(item, secrets) for key, item in value.items()}
+        return {key: scrub(item, secrets) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [scrub(item, secrets) for item in value]
     return value
@@ -226,7 +226,7 @@ class NodeProbe:
             observation["processes"] = self._shown_processes(observation["service"]["pid"])
         observation["running"] = self.running()
         observation["errors"] = dict(self.errors)
-        return scrub(observation, self.secrets)
+        return scrub(observation, self.secrets - {self.node_id})
 
     # The host itself.
 
@@ -335,8 +335,8 @@ class NodeProbe:
         token = self._token_of(self._start_environment(), self._start_options()) if self.main else None
         if token is None:
             token = _http.read_token(self.files.real(str(self.parameters.get("token_file") or ""))) if self.parameters.get("token_file") else None
-        if token and len(token) >= 6:
-            self.secrets.add(token)
+        if token:
+            self.secrets |= _text.secret_values({TOKEN_VARIABLE: token})
         return token
 
     def _token_of(self, environment: t.Mapping[str, str], options: t.Mapping[str, t.Any]) -> str | None:
@@ -515,8 +515,8 @@ class NodeProbe:
         token = self._token_of(self._start_environment(), self._start_options())
         if token is None and not self.main and self.parameters.get("token_file"):
             token = _http.read_token(self.files.real(str(self.parameters["token_file"])))
-        if token and len(token) >= 6:
-            self.secrets.add(token)
+        if token:
+            self.secrets |= _text.secret_values({TOKEN_VARIABLE: token})
         return {"configured": bool(token), "fingerprint": fingerprint(token)}
 
     def _disk(self) -> dict[str, t.Any]:

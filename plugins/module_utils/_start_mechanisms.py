@@ -91,7 +91,8 @@ def secret_values(environment: t.Mapping[str, str], argv: t.Sequence[str] = ()) 
             found.add(word.partition("=")[2])
         elif index and argv[index - 1] == "--auth-token":
             found.add(word)
-    return {value for value in found if len(value) >= 6}
+    # Short values and paths would take ordinary words out of the text.
+    return {value for value in found if len(value) >= 8 and not value.startswith(("/", "~"))}
 
 
 # --- environment files ----------------------------------------------------------------------------------------------

@@ -123,6 +123,26 @@ def test_only_what_was_asked_for_is_probed(node: Node) -> None:
     assert (seen["processes"], seen["locks"], seen["start_mechanisms"], seen["candidates"], seen["files"]) == ([], [], [], {}, {})
 
 
+def interpreters() -> list[str]:
+    """The oldest and the newest Python of this machine that nodes may have."""
+    folders = os.environ.get("PATH", "").split(os.pathsep) + sorted(str(path) for path in pathlib.Path.home().glob(".pyenv/versions/*/bin"))
+
+    def first(minors: t.Iterable[int]) -> str:
+        paths = ("%s/python3.%d" % (folder, minor) for minor in minors for folder in folders)
+        # A shim of a version manager may exist without its version.
+        return next((path for path in paths if os.access(path, os.X_OK)
+                     and subprocess.run([path, "-c", ""], capture_output=True, check=False).returncode == 0), sys.executable)
+
+    return sorted({first(range(8, 14)), first(range(13, 7, -1))})
+
+
+@pytest.mark.parametrize("interpreter", interpreters())
+def test_old_and_new_pythons_observe_alike(node: Node, interpreter: str) -> None:
+    seen = run({"node_id": "a", "path": str(node.folder), "port": node.port, "venv_activate": ":"}, interpreter)["observation"]
+    assert seen["errors"] == {} and seen["python"]["version"].startswith("3.")
+    assert seen["running"]["pid"] == node.process.pid and seen["view"]["answers"] and seen["seeds"]["effective"][0] == "203.0.113.4:8770"
+
+
 def test_every_fault_of_the_parameters_is_told_at_once() -> None:
     result = run({"node_id": " ", "port": 99999, "window": -1, "service": "a/b"})
     assert result["failed"] is True
