@@ -34,7 +34,7 @@ _SCRIPT = re.compile(_lock_guard.MANAGER_SCRIPTS)
 _ORCHESTRATOR = re.compile(_lock_guard.ORCHESTRATOR_SCRIPTS)
 _PYTHON = re.compile(r"(python|pypy)[0-9.]*\Z")
 _KILLER = ("pkill", "killall", "kill")
-_READER = re.compile(r"(^|[;|&(]\s*)\s*(cat|tail|head|less|grep|rm|chmod|chown|cp|mv|ls|logrotate|touch|vim?|nano)\s[^;|&]*")
+_READER = re.compile(r"(^|[;|&(]\s*|\b(?:do|then|else|while|until|if)\s+)(?:!\s+)?\s*(cat|tail|head|less|grep|rm|chmod|chown|cp|mv|ls|logrotate|touch|vim?|nano)\s[^;|&]*")
 
 
 # --- pure --------------------------------------------------------------------------------------------------------------
