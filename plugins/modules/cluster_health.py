@@ -230,6 +230,13 @@ def watch_of(parameters):
     return Watch(expected, parameters["voters"], parameters["without"], parameters["min_connected"], parameters["window"])
 
 
+def slim(sample):
+    """A reduced sample with no more of its peers than their heartbeats: a hundred nodes tell of a hundred each."""
+    reduced = reduce_sample(sample)
+    peers = reduced["peers"]
+    return dict(reduced, peers=peers and {name: {"last_heartbeat": record["last_heartbeat"]} for name, record in peers.items()})
+
+
 def main():
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
     parameters = module.params
@@ -245,7 +252,7 @@ def main():
     while True:
         started = time.monotonic()
         sampled = sample_round(endpoints, parameters["request_timeout"], token)
-        sampled["nodes"] = {name: reduce_sample(sample) for name, sample in sampled["nodes"].items()}
+        sampled["nodes"] = {name: slim(sample) for name, sample in sampled["nodes"].items()}
         rounds.append(sampled)
         state = watch.add(sampled)
         now = time.monotonic()
