@@ -215,7 +215,8 @@ def settings(argv: list, builtin_seeds: list, root_path: str, environment: dict,
     token = _secret("RINGRIFT_CLUSTER_AUTH_TOKEN_FILE", environment, faults)
     if given.require_auth and not token:
         faults.append("--require-auth: no token; name its file in RINGRIFT_CLUSTER_AUTH_TOKEN_FILE")
-    password = _secret("RINGRIFT_P2P_ELECTION_PASSWORD_FILE", environment, faults)
+    # Only voters need it, and who votes stands in the hosts file: Election refuses a voter without.
+    password = _secret("RINGRIFT_P2P_ELECTION_PASSWORD_FILE", environment, [])
     peers = addresses(given.peers, DEFAULT_PORT, "--peers", faults)
     relay_peers = addresses(given.relay_peers, DEFAULT_PORT, "--relay-peers", faults)
     more = addresses(environment.get("RINGRIFT_P2P_BOOTSTRAP_SEEDS", ""), DEFAULT_PORT, "RINGRIFT_P2P_BOOTSTRAP_SEEDS", faults)

@@ -117,7 +117,8 @@ class Election:
         Raises ElectionError.
         """
         if not password:
-            raise ElectionError("a voter needs the election's password (its messages are pickled): name its file in RINGRIFT_P2P_ELECTION_PASSWORD_FILE")
+            raise ElectionError("a voter needs the election's password (its messages are pickled): "
+                                "name a file that holds it in RINGRIFT_P2P_ELECTION_PASSWORD_FILE")
         self._names = {address: voter for voter, address in addresses.items()}
         self._addresses, self._name, self._timing, self._changed, self._told = addresses, name, timing, changed, None
         journal, marker = os.path.join(state_dir, "election.journal"), os.path.join(state_dir, "election.voted")

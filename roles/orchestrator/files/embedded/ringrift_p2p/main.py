@@ -38,6 +38,9 @@ def main(argv: list, builtin_seeds: list, root_path: str, environment=None) -> i
     loop = asyncio.SelectorEventLoop(loop_lag.TimedSelector(lag))
     try:
         return loop.run_until_complete(_run(settings, held, lag))
+    except OSError as problem:
+        log.error("%s: %s", problem.filename or settings.state_dir, problem.strerror)
+        return 1
     finally:
         held.release()
         loop.close()
