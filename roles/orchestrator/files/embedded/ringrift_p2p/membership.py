@@ -264,7 +264,7 @@ class Membership:
 
     def patience(self, multiplier: float = 1.0) -> float:
         """Seconds of silence after which a member is suspected: longer in large clusters and while this node is unwell."""
-        return self.suspect_after * multiplier * max(1.0, len(self.members) / (ENTRIES_PER_MESSAGE * 2.0))
+        return self.suspect_after * multiplier * (1.0 + max(0.0, math.log2(len(self.members) / ENTRIES_PER_MESSAGE)))
 
     def judge(self, now: float, multiplier: float = 1.0) -> list:
         """Set every member's status by how long its beat stood still; forget the long gone. Returns [(name, old, new)] of the changes."""
