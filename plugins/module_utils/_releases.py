@@ -169,7 +169,8 @@ def unpack(archive, sha256, root, release, owner=None):
         named = None
     if named != release:
         shutil.rmtree(staging, ignore_errors=True)
-        raise ReleaseError("the archive holds release %s, not %s; remove it from the controller's cache and repeat the run" % (named or "without a name", release))
+        found = named or "without a name"
+        raise ReleaseError("the archive holds release %s, not %s; remove it from the controller's cache and repeat the run" % (found, release))
     place = os.path.join(root, "releases", release)
     if os.path.lexists(place):
         # Half of a release, of a run that died: kept aside, out of the way.

@@ -275,5 +275,6 @@ def _run_pip(arguments: list[str]) -> None:
         reason = ([line for line in done.stderr.splitlines() if line.startswith("ERROR")] or done.stderr.strip().splitlines())[-2:]
         raise BundleError(
             "pip could not fetch the orchestrator's dependencies on the controller (%s): %s. The controller needs pip and a package index, once; "
-            "or copy the cache folder from one that had them" % (sys.executable, " | ".join(line[:300] for line in reason) or "exit status %d" % done.returncode)
+            "or copy the cache folder from one that had them"
+            % (sys.executable, " | ".join(line[:300] for line in reason) or "exit status %d" % done.returncode)
         )

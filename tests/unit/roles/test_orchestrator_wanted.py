@@ -43,7 +43,8 @@ def observation(**changes):
 FIELD = {"path": "/opt/ring's rift/ai-service", "kind": "field", "release": None, "interpreter": "/opt/venv/bin/python"}
 FIELD_UNIT = {
     "kind": "unit", "location": "/etc/systemd/system/ringrift-p2p.service", "name": "ringrift-p2p.service", "active": True,
-    "command": "/usr/bin/python scripts/p2p_orchestrator.py", "arguments": ["--node-id", "x", "--storage-type", "disk", "--peers", "10.0.0.1:8770", "--require-auth"],
+    "command": "/usr/bin/python scripts/p2p_orchestrator.py",
+    "arguments": ["--node-id", "x", "--storage-type", "disk", "--peers", "10.0.0.1:8770", "--require-auth"],
     "environment": {"RINGRIFT_TIER": "two words", "RINGRIFT_IS_COORDINATOR": "true", "RINGRIFT_CLUSTER_AUTH_TOKEN": "********", "PATH": "/bin"},
 }
 CASES = {
@@ -65,7 +66,8 @@ CASES = {
             orchestrator=FIELD,
             start_mechanisms=[
                 FIELD_UNIT,
-                {"kind": "unit", "location": "/etc/systemd/system/my-p2p.service", "name": "my-p2p.service", "active": True, "arguments": [], "environment": {}},
+                {"kind": "unit", "location": "/etc/systemd/system/my-p2p.service", "name": "my-p2p.service", "active": True, "arguments": [],
+                 "environment": {}},
                 {"kind": "drop_in", "location": "/etc/systemd/system/ringrift-p2p.service.d/env.conf", "name": "ringrift-p2p.service", "active": True,
                  "command": None, "environment": {"A": "b"}},
                 {"kind": "drop_in", "location": "/etc/systemd/system/ringrift-p2p.service.d/limits.conf", "name": "ringrift-p2p.service", "active": True,
@@ -257,7 +259,8 @@ def test_a_provider_fills_in_what_the_file_does_not_say_and_the_operator_wins(tm
     }
     found = render(tmp_path, cases)
     assert {name: (item["service"]["user"], item["service"]["path"]) for name, item in found.items()} == {
-        "runpod": ("root", "/workspace/ringrift"), "lambda": ("ubuntu", "/home/ubuntu/ringrift/ai-service"), "own": ("trainer", "/home/trainer/ringrift/ai-service"),
+        "runpod": ("root", "/workspace/ringrift"), "lambda": ("ubuntu", "/home/ubuntu/ringrift/ai-service"),
+        "own": ("trainer", "/home/trainer/ringrift/ai-service"),
     }
     assert "block" in files(found["runpod"])["/post_start.sh"]
     assert environment_of(content(found["own"], "/etc/ringrift/node.conf"), tmp_path)["RINGRIFT_X"] == 'a "$b" \\c'

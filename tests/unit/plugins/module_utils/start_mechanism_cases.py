@@ -70,8 +70,8 @@ CASES: dict[str, Case] = {
                                                         "ExecStart=/usr/bin/python3 scripts/p2p_orchestrator.py --peers 192.0.2.1\n",
             "/etc/systemd/system/ringrift-p2p.service.d/10-node.conf":
                 "[Service]\nEnvironment=\nEnvironment=RINGRIFT_NODE_ID=hetzner-cpu1 RINGRIFT_IS_COORDINATOR=true\n",
-            "/etc/systemd/system/ringrift-p2p.service.d/20-peers.conf": "[Service]\nExecStart=\nExecStart=-/usr/bin/python3 "
-                                                                       "scripts/p2p_orchestrator.py --node-id=hetzner-cpu1 --peers=203.0.113.4:8770\n",
+            "/etc/systemd/system/ringrift-p2p.service.d/20-peers.conf":
+                "[Service]\nExecStart=\nExecStart=-/usr/bin/python3 scripts/p2p_orchestrator.py --node-id=hetzner-cpu1 --peers=203.0.113.4:8770\n",
         },
         expected={"kind": "unit", "name": "ringrift-p2p.service", "active": True, "interpreter": "/usr/bin/python3"},
         options={"node_id": "hetzner-cpu1", "peers": ["203.0.113.4:8770"]},

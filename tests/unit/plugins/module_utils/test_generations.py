@@ -158,7 +158,8 @@ def test_all_faults_are_told_at_once_with_place_and_nothing_is_written(etc, stor
         )
     assert len(caught.value.faults) == 5
     with pytest.raises(GenerationError) as caught:
-        store.present([entry(etc / "folder", "x"), entry(etc / "o", "x", owner="nobody-of-that-name"), {"path": str(etc / "l"), "link": "gone"}, entry(etc / "b", "x")])
+        store.present([entry(etc / "folder", "x"), entry(etc / "o", "x", owner="nobody-of-that-name"), {"path": str(etc / "l"), "link": "gone"},
+                       entry(etc / "b", "x")])
     assert [fault.split(" ")[0].rstrip(":") for fault in caught.value.faults] == [str(etc / name) for name in ("folder", "o", "l")]
     assert os.listdir(str(etc)) == ["folder"]
 

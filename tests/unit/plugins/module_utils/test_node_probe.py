@@ -180,14 +180,13 @@ class Supervisord:
             def address_string(self) -> str:
                 return "local"
 
-        class Server(socketserver.UnixStreamServer, xmlrpc.server.SimpleXMLRPCDispatcher):
-            def __init__(self) -> None:
-                xmlrpc.server.SimpleXMLRPCDispatcher.__init__(self, allow_none=True)
-                socketserver.UnixStreamServer.__init__(self, path, Handler)
-                self.logRequests = False
+        class Server(socketserver.UnixStreamServer):
+            dispatcher = xmlrpc.server.SimpleXMLRPCDispatcher(allow_none=True)
+            _marshaled_dispatch = dispatcher._marshaled_dispatch
+            logRequests = False
 
-        self.server = Server()
-        self.server.register_function(lambda: processes, "supervisor.getAllProcessInfo")
+        Server.dispatcher.register_function(lambda: processes, "supervisor.getAllProcessInfo")
+        self.server = Server(path, Handler)
         self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
         self.thread.start()
 

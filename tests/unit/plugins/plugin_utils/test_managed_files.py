@@ -29,7 +29,8 @@ def test_arguments_of_the_operator_are_told_from_those_that_are_planned():
 def test_what_runs_counts_more_than_what_is_written():
     observation = {
         "start_mechanisms": [
-            mechanism("unit", "/etc/systemd/system/ringrift-p2p.service", arguments=["--require-auth"], environment={"RINGRIFT_A": "unit", "P2P_B": "1", "HOME": "/"}),
+            mechanism("unit", "/etc/systemd/system/ringrift-p2p.service", arguments=["--require-auth"],
+                      environment={"RINGRIFT_A": "unit", "P2P_B": "1", "HOME": "/"}),
             mechanism("cron", "/etc/cron.d/x", active=False, arguments=["--training-only"], environment={"RINGRIFT_C": "not in force"}),
         ],
         "running": {"pid": 7, "argv": ["python", "x.py", "--host", "::"], "environment": {"RINGRIFT_A": "running", "RINGRIFT_IS_COORDINATOR": "true",
@@ -64,7 +65,8 @@ def test_every_other_start_is_put_out_of_force_and_tuning_stays():
     ], own=["/etc/ringrift/on-start"])
     assert found["remove"] == [folder + "ringrift-p2p.service.d/a.conf", folder + "ringrift-p2p.service.d/b.conf"]
     assert found["files"] == [
-        {"path": "/workspace/start.sh", "disable_lines": ["p2p_orchestrator"], "disable_as": "command"}, {"path": folder + "other-p2p.service", "link": "/dev/null"},
+        {"path": "/workspace/start.sh", "disable_lines": ["p2p_orchestrator"], "disable_as": "command"},
+        {"path": folder + "other-p2p.service", "link": "/dev/null"},
     ]
 
 
