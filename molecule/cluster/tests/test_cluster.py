@@ -1,0 +1,72 @@
+# Copyright (c) 2026, RingRift P2P contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the report asks for, after the repair."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+LAB = [sys.executable, os.environ["LAB"]]
+TEMPORARY = ("p2p.log", "p2p_supervisor.log", "p2p_watchdog.log", "p2p_status.json", "p2p_tunnel_info.json", "p2p_status_report_20260123.txt")
+
+
+def _state():
+    return json.loads(subprocess.run([*LAB, "status", "--wait", "22", "--json"], check=True, capture_output=True, text=True).stdout)
+
+
+def _node(name, *command):
+    return subprocess.run(["docker", "exec", f"ringrift-lab-{name}", *command], check=True, capture_output=True, text=True).stdout
+
+
+def test_all_nodes_are_connected_under_one_leader():
+    state = _state()
+    assert state["connected"] == 22
+    assert state["missing"] == []
+    assert state["leader_agreed"]
+    assert state["quorum"]["alive"] == 5
+    assert state["quorum"]["ok"]
+
+
+def test_report_tells_before_and_after():
+    with open(os.path.join(os.environ["MOLECULE_PROJECT_DIRECTORY"], "reports", "latest", "report.json"), encoding="utf-8") as stream:
+        report = json.load(stream)
+    assert report["after"]["connected"] == report["after"]["expected"] == 22
+    assert report["after"]["quorum"]["ok"]
+
+
+def test_stale_locks_are_gone_and_what_lay_beside_them_is_not():
+    files = _node("lambda-gh200-11", "ls", "/tmp").split()
+    assert "p2p_orchestrator.lock" not in files
+    assert set(TEMPORARY) <= set(files)
+    assert "ringrift_lambda-gh200-11.heartbeat" in files
+    for name in ("lambda-gh200-2", "lambda-gh200-5"):
+        claim = json.loads(_node(name, "cat", "/home/ubuntu/ringrift/ai-service/data/coordination/p2p_supervisor.json"))
+        assert "p2p_orchestrator.py" in _node(name, "cat", f"/proc/{claim['pid']}/cmdline")
+
+
+def test_process_that_had_the_recycled_number_lives_on():
+    assert _node("lambda-gh200-5", "systemctl", "is-active", "thermal-log.service").strip() == "active"
+
+
+def test_gpu_nodes_are_trained_on_again():
+    hosts = _node("nebius-l40s-1", "cat", "/home/ubuntu/ringrift/ai-service/config/distributed_hosts.yaml")
+    entry = hosts.partition("  nebius-l40s-1:\n")[2].partition("\n\n")[0]
+    assert "role: gpu_training_primary" in entry
+    assert "training_enabled: true" in entry
+    environment = _node("vultr-a100-40gb", "sh", "-c", "tr '\\0' '\\n' </proc/$(systemctl show -p MainPID --value ringrift-p2p)/environ")
+    assert "RINGRIFT_IS_COORDINATOR=true" not in environment
+
+
+def test_nodes_outside_the_overlay_start_with_public_seeds():
+    for name, path in (("vast-30274241", "/root"), ("vast-29128352", "/workspace")):
+        source = _node(name, "cat", f"{path}/ringrift/ai-service/scripts/p2p_orchestrator.py")
+        assert "198.51.100." in source.partition("BOOTSTRAP_SEEDS")[2].partition("]\n")[0]
+
+
+def test_rented_containers_come_back_after_a_restart():
+    subprocess.run([*LAB, "restart", "vast-30274241"], check=True, capture_output=True)
+    assert _state()["nodes"]["vast-30274241"]["connected"]
