@@ -502,7 +502,7 @@ def _expected_uids(coordination_dir):
 
 def _bytes(path):
     try:
-        with open(path, "rb") as stream:
+        with open(path, "rb", 0) as stream:
             return stream.read()
     except OSError:
         return None
