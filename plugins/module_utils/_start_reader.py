@@ -166,7 +166,8 @@ def read(files: Files, service: str, path: str | None, hostname: str, cron_runs:
 
 def unit_names(files: Files, service: str) -> list[str]:
     """The units worth asking systemd about: ours, and those that name the orchestrator or RingRift."""
-    return sorted({name for name, _path, _text_of_unit in _units(files, service)} | {service + ".service"})
+    # systemd refuses to be asked about a template.
+    return sorted({name for name, _path, _content in _units(files, service) if "@." not in name} | {service + ".service"})
 
 
 def _units(files: Files, service: str) -> t.Iterator[tuple[str, str, str]]:
