@@ -148,7 +148,8 @@ def managed_files(settings: Mapping) -> dict[str, t.Any]:
     out = replaced(settings.get("observation") or {}, settings["service"], settings.get("hooks") or [], settings.get("hook") or "", own,
                    bool(settings.get("coordinator")))
     manifest = settings.get("manifest")
-    if manifest:
+    if manifest and manifest["path"] in ((settings.get("observation") or {}).get("files") or {}):
+        # It belongs to the release, not to the files written here, and is compared only where it was looked at.
         wanted[manifest["path"]] = digest(manifest["content"])
     return {
         "generation": generation, "files": files + [dict(item) for item in settings.get("links") or []] + out["files"], "remove": out["remove"],

@@ -75,7 +75,10 @@ CASES = {
             ],
         ),
     },
-    "field-container": {"cluster": host(), "node": node(), "observation": observation(orchestrator=FIELD, init="none")},
+    "field-container": {
+        "cluster": host(), "node": node(),
+        "observation": observation(orchestrator=FIELD, init="none", files={"/var/lib/ringrift-p2p/runtime/current/RELEASE.json": {"exists": False}}),
+    },
 }
 PLAY = """
 - hosts: all

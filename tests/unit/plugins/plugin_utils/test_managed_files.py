@@ -114,6 +114,13 @@ def test_a_hosts_file_that_is_already_there_is_not_asked_for_by_path():
     assert path in wanted(observation={"hosts_file": {"path": path, "sha256": "0"}})["target"]["files"]
 
 
+def test_a_release_is_compared_by_its_manifest_where_that_was_looked_at():
+    manifest = {"path": "/r/current/RELEASE.json", "content": "{}\n"}
+    assert manifest["path"] not in wanted(manifest=manifest)["target"]["files"]
+    seen = wanted(manifest=manifest, observation={"files": {manifest["path"]: {"exists": False}}})
+    assert seen["target"]["files"][manifest["path"]] == _managed_files.digest("{}\n") and seen["generation"] == wanted()["generation"]
+
+
 @settings(derandomize=True, max_examples=60, deadline=None)
 @given(st.text(st.characters(blacklist_categories=("Cs", "Cc")), max_size=30))
 def test_a_shell_and_systemd_read_the_value_that_was_meant(value):
