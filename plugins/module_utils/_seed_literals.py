@@ -112,11 +112,9 @@ class _Text:
 
 def _parse(text: str) -> ast.Module:
     try:
-        return ast.parse(text)
-    except SyntaxError as exc:
-        raise SeedLiteralsError("%s: %s" % ("line %d" % exc.lineno if exc.lineno else "it cannot be parsed", exc.msg)) from exc
-    except (ValueError, RecursionError, MemoryError) as exc:
-        raise SeedLiteralsError("it cannot be parsed: %s" % (exc or type(exc).__name__)) from exc
+        return ast.parse(text, "source")
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as exc:
+        raise SeedLiteralsError("it cannot be parsed: %s" % (str(exc) or type(exc).__name__)) from exc
 
 
 def _names(target: ast.expr) -> t.Iterator[str]:
