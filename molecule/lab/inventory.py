@@ -96,6 +96,7 @@ def write(known, chosen, only):
         "p2p_window": 10,
         "p2p_join_grace": 30,
         "p2p_timeout": 180,
+        "p2p_join_timeout": 60,
         "orchestrator_cluster_token": secret("cluster-token"),
         "orchestrator_election_password": secret("election-password"),
     }, explicit_start=True))

@@ -46,6 +46,8 @@ def _processes(result: Results) -> list[str]:
 
 
 def _restarted(result: Results) -> list[str]:
+    if result.get("failed"):
+        return ["tried to restart the orchestrator: %s" % result.get("msg")]
     before = (result.get("before") or {}).get("pid")
     done = "restarted" if before else "started"
     joined = result.get("joined_after")
@@ -65,9 +67,9 @@ REGISTERED: dict[str, t.Callable[[Results], list[str]]] = {
     "orchestrator_seeded": _seeded,
     "orchestrator_unlocked": _unlocked,
     "p2p_processes_ended": _processes,
-    "p2p_restarted": _restarted,
+    "p2p_restart_failed": _restarted,
     "p2p_rolled_back": _rolled_back,
-    "p2p_restored": _restarted,
+    "p2p_restarted": _restarted,
 }
 # Tasks that act on the controller, whichever host ran them.
 ON_CONTROLLER = frozenset(("p2p_hosts_edited",))

@@ -253,7 +253,7 @@ def diagnose(cluster: t.Mapping[str, t.Any], plan: t.Mapping[str, t.Any], observ
     {node: {files {path: sha256}, generation, release}}, ``views`` {node: View, for nodes outside the scope},
     ``join_grace`` (s), ``lag_limit_ms``, ``clock_limit`` (s), ``disk_limit_percent``, ``disable_rivals`` (bool).
 
-    Returns ``{findings, state, work {configure, restart, down}, nodes {name: {connected, findings [codes]}}, healthy, problems [str]}``.
+    Returns ``{findings, state, work {configure, restart, down, forced}, nodes {name: {connected, findings [codes]}}, healthy, problems [str]}``.
     """
     settings = settings or {}
     hosts = cluster["hosts"]
@@ -305,7 +305,7 @@ def diagnose(cluster: t.Mapping[str, t.Any], plan: t.Mapping[str, t.Any], observ
 
 def _work(findings: t.Sequence[Finding], seen: t.Mapping[str, Observation], scope: t.Sequence[str],
           targets: t.Mapping[str, t.Any], grace: float) -> dict[str, list[str]]:
-    configure, restart, down = set(), set(), set()
+    configure, restart, down, forced = set(), set(), set(), set()
     for item in findings:
         node = item["node"]
         if node not in scope or node not in seen or not item["repairable"] or item.get("starting"):
@@ -326,7 +326,11 @@ def _work(findings: t.Sequence[Finding], seen: t.Mapping[str, Observation], scop
         generation = _section(seen[node], "running").get("generation")
         if node in configure and target.get("generation") and generation != target["generation"]:
             restart.add(node)
-    return {"configure": sorted(configure), "restart": sorted(restart | down), "down": sorted(down)}
+        # Files and process agree, and still it does not take part: only a restart for its own sake is left.
+        broken = any(item["node"] == node and item["code"] in ("SERVICE_HUNG", "NOT_CONNECTED") for item in findings)
+        if node in restart and broken and (not target.get("generation") or generation == target["generation"]):
+            forced.add(node)
+    return {"configure": sorted(configure), "restart": sorted(restart | down), "down": sorted(down), "forced": sorted(forced)}
 
 
 def _problems(findings: t.Sequence[Finding], state: t.Mapping[str, t.Any], scope: t.Sequence[str]) -> list[str]:

@@ -73,7 +73,7 @@ def codes(result, node):
 def test_a_healthy_cluster_has_no_findings_and_no_work():
     result = diagnose()
     assert result["findings"] == [] and result["healthy"] and result["problems"] == []
-    assert result["work"] == {"configure": [], "restart": [], "down": []}
+    assert result["work"] == {"configure": [], "restart": [], "down": [], "forced": []}
     assert result["state"]["connected"] == 5 and result["state"]["leader"] == "v1"
 
 
@@ -81,7 +81,7 @@ def test_a_node_down_on_a_stale_lock_is_configured_and_started():
     lock = {"path": "/tmp/p2p_x.lock", "verdict": "stale", "reason": "pid 7 is dead"}
     result = diagnose({"gpu1": down("gpu1", locks=[lock])})
     assert codes(result, "gpu1") == ["SERVICE_DOWN", "STALE_LOCK"]
-    assert result["work"] == {"configure": ["gpu1"], "restart": ["gpu1"], "down": ["gpu1"]}
+    assert result["work"] == {"configure": ["gpu1"], "restart": ["gpu1"], "down": ["gpu1"], "forced": []}
     assert any("gpu1 is not connected" in item for item in result["problems"])
 
 
@@ -150,14 +150,14 @@ def test_drift_and_pending_restart_are_told_apart():
     assert codes(result, "gpu1") == ["CONFIG_DRIFT"] and result["work"]["restart"] == ["gpu1"]
     pending = observation("gpu1", running={"pid": 10, "generation": "g0", "argv": []})
     result = diagnose({"gpu1": pending})
-    assert codes(result, "gpu1") == ["RESTART_PENDING"] and result["work"] == {"configure": [], "restart": ["gpu1"], "down": []}
+    assert codes(result, "gpu1") == ["RESTART_PENDING"] and result["work"] == {"configure": [], "restart": ["gpu1"], "down": [], "forced": []}
 
 
 def test_a_node_that_nobody_sees_is_not_connected():
     others = {name: observation(name, view=view(name, moved=set(NODES) - {"vast1"})) for name in NODES}
     result = diagnose(others)
     assert codes(result, "vast1") == ["NOT_CONNECTED"] and result["state"]["connected"] == 4
-    assert result["work"]["restart"] == ["vast1"]
+    assert result["work"]["restart"] == ["vast1"] and result["work"]["forced"] == ["vast1"]
 
 
 def test_a_node_that_has_just_started_is_not_restarted_for_not_having_joined():
