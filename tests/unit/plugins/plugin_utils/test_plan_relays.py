@@ -280,3 +280,29 @@ def test_the_load_of_a_dead_relay_falls_where_the_plan_says(seed, size):
             if heir in carried:
                 carried[heir] += 1
         assert all(carried[name] <= relays["worst_load"][name] for name in carried if name != dead)
+
+
+@settings(derandomize=True, max_examples=40, deadline=None)
+@given(seed=st.integers(0, 2 ** 32), size=st.integers(2, 200), add_relays=st.booleans())
+def test_a_limited_run_never_reaches_beyond_its_limit(seed, size, add_relays):
+    cluster = plan_clusters.generated(seed, size)
+    touch = [name for number, name in enumerate(cluster["hosts"]) if (number + seed) % 3 == 0]
+    planned = _plan.plan(cluster, {}, {"touch": touch, "add_relays": add_relays})
+    assert set(planned["edits"]) <= set(touch)
+    for name, pair in planned["relays"]["assignments"].items():
+        if name not in touch:
+            assert pair == planned["relays"]["previous"].get(name, [])
+
+
+@settings(derandomize=True, max_examples=40, deadline=None)
+@given(seed=st.integers(0, 2 ** 32), size=st.integers(2, 150))
+def test_nobody_is_given_a_relay_that_was_tried_in_vain(seed, size):
+    cluster = plan_clusters.generated(seed, size)
+    candidates = _plan.plan(cluster, {}, {})["candidates"]
+    dead = candidates[seed % 3::3]
+    observations = plan_clusters.observe(cluster, candidates, dead=dead)
+    relays = _plan.plan(cluster, observations, {})["relays"]
+    tried = {address for name, item in observations.items() for address in item["candidates"] if address != _plan_reach.public(cluster["hosts"][name])}
+    for name, pair in relays["assignments"].items():
+        for relay in set(pair) - set(cluster["hosts"][name]["relays"]):
+            assert _plan_reach.public(cluster["hosts"][relay]) not in tried.intersection(dead)
