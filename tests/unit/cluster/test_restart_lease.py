@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -101,6 +102,7 @@ def start_run(folder, name, pause):
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        start_new_session=True,
     )
     return process, answer
 
@@ -127,6 +129,7 @@ def test_the_lease_dies_with_the_process_of_its_run(tmp_path):
         assert third.returncode == 0, output
         assert json.loads(answer.read_text())["decision"] == "take_over"
     finally:
-        first.kill()
+        # The child that carries out a task outlives the process that was killed.
+        os.killpg(first.pid, signal.SIGKILL)
         first.wait()
         first.stdout.close()
