@@ -17,7 +17,6 @@ import datetime
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -50,7 +49,7 @@ def say(text):
 
 
 class Run:
-    """One run of stabilize.yml, in a process group of its own."""
+    """One run of stabilize.yml."""
 
     def __init__(self, name, variables, tree=ROOT):
         os.makedirs(WORK, exist_ok=True)
@@ -67,7 +66,6 @@ class Run:
                 stdin=subprocess.DEVNULL,
                 stdout=stream,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,
             )
         self.seconds = None
 
@@ -86,8 +84,8 @@ class Run:
         return code
 
     def kill(self):
-        """kill -9 of the controller: of the process that is the run, and of its children."""
-        os.killpg(self._process.pid, signal.SIGKILL)
+        """kill -9 of the process that is the run. What its children have begun on the nodes goes on, as after a real one."""
+        self._process.kill()
         self._process.wait()
 
     def last_words(self):

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import textwrap
@@ -84,15 +83,16 @@ PLAYBOOK = """
     - ansible.builtin.copy:
         content: "{{{{ lease | to_json }}}}"
         dest: {answer}
-    - ansible.builtin.command:
-        cmd: sleep {pause}
+    - ansible.builtin.wait_for:
+        path: {hold}
+        state: absent
 """
 
 
-def start_run(folder, name, pause):
-    """A run of a playbook that takes the lease, tells what it got, and lives on for a while."""
+def start_run(folder, name):
+    """A run of a playbook that takes the lease, tells what it got, and lives on while a file of its name is there."""
     playbook, answer = folder / f"{name}.yml", folder / f"{name}.json"
-    playbook.write_text(textwrap.dedent(PLAYBOOK.format(path=folder / "restart.lease", answer=answer, pause=pause, python=sys.executable)))
+    playbook.write_text(textwrap.dedent(PLAYBOOK.format(path=folder / "restart.lease", answer=answer, hold=folder / f"{name}.hold", python=sys.executable)))
     (folder / "ansible.cfg").touch()
     environment = dict(os.environ, ANSIBLE_COLLECTIONS_PATH="playbooks/collections", ANSIBLE_CONFIG=str(folder / "ansible.cfg"))
     process = subprocess.Popen(
@@ -102,14 +102,15 @@ def start_run(folder, name, pause):
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        start_new_session=True,
     )
     return process, answer
 
 
 def test_the_lease_dies_with_the_process_of_its_run(tmp_path):
     """A second operator is refused while the first run lives, and goes on at once after `kill -9` of it."""
-    first, answer = start_run(tmp_path, "first", 60)
+    hold = tmp_path / "first.hold"
+    hold.touch()
+    first, answer = start_run(tmp_path, "first")
     try:
         end = time.monotonic() + 30
         while not answer.exists() and first.poll() is None and time.monotonic() < end:
@@ -118,18 +119,19 @@ def test_the_lease_dies_with_the_process_of_its_run(tmp_path):
         held = json.loads(answer.read_text())
         assert held["held"] and held["lease"]["holder"]["pid"] == first.pid
 
-        second, unused = start_run(tmp_path, "second", 0)
+        second, unused = start_run(tmp_path, "second")
         output = second.communicate(timeout=30)[0]
         assert second.returncode != 0 and "Another run is at work" in output and held["run_id"] in output
 
         first.kill()
         first.wait()
-        third, answer = start_run(tmp_path, "third", 0)
+        third, answer = start_run(tmp_path, "third")
         output = third.communicate(timeout=30)[0]
         assert third.returncode == 0, output
         assert json.loads(answer.read_text())["decision"] == "take_over"
     finally:
-        # The child that carries out a task outlives the process that was killed.
-        os.killpg(first.pid, signal.SIGKILL)
+        # The child that carries out a task outlives the process that was killed; this ends it.
+        hold.unlink()
+        first.kill()
         first.wait()
         first.stdout.close()
