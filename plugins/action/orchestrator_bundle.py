@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible_collections.ringrift.p2p.plugins.plugin_utils import _bundle
 
@@ -31,5 +30,5 @@ class ActionModule(ActionBase):
                 return dict(result, changed=False, path=None, sha256=None, release=planned.release, built=False)
             bundle = _bundle.build(planned, wanted["cache_dir"])
         except _bundle.BundleError as exc:
-            raise AnsibleActionFail(str(exc)) from exc
+            return dict(result, failed=True, msg=str(exc))
         return dict(result, changed=False, path=bundle.path, sha256=bundle.sha256, release=bundle.release, built=bundle.built)

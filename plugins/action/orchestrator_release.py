@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import os
 
-from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
 
@@ -19,13 +18,13 @@ class ActionModule(ActionBase):
         result = super().run(tmp, task_vars)
         arguments = dict(self._task.args)
         if arguments.get("archive"):
-            raise AnsibleActionFail("archive is set by the action plugin; give bundle, which lies on the controller")
+            return dict(result, failed=True, msg="archive is set by the action plugin; give bundle, which lies on the controller")
         bundle = arguments.get("bundle")
         if bundle and not self._task.check_mode:
             bundle = os.path.expanduser(bundle)
             if not os.path.isfile(bundle):
-                raise AnsibleActionFail("there is no archive %s on the controller; build it with ringrift.p2p.orchestrator_bundle" % bundle)
-            self._make_tmp_path()
+                message = "there is no archive %s on the controller; build it with ringrift.p2p.orchestrator_bundle" % bundle
+                return dict(result, failed=True, msg=message)
             arguments["archive"] = self._transfer_file(bundle, self._connection._shell.join_path(self._connection._shell.tmpdir, "bundle.tar.gz"))
             self._fixup_perms2((self._connection._shell.tmpdir, arguments["archive"]))
         try:
