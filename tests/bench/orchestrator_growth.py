@@ -101,8 +101,9 @@ def run(count, seed):
         simulation.round()
         rounds += 1
     silences = [simulation.now - member.heard for node in simulation.nodes for member in node.members.values()]
-    return {"nodes": count, "rounds_to_everywhere": rounds, "log2_of_nodes": round(math.log2(count), 1), "bytes_per_node_and_round": round(sum(traffic) / count),
-            "worst_bytes_per_node_and_round": round(max(traffic)), "silence_p50_rounds": quantile(silences, 0.5), "silence_p999_rounds": quantile(silences, 0.999),
+    return {"nodes": count, "rounds_to_everywhere": rounds, "log2_of_nodes": round(math.log2(count), 1),
+            "bytes_per_node_and_round": round(sum(traffic) / count), "worst_bytes_per_node_and_round": round(max(traffic)),
+            "silence_p50_rounds": quantile(silences, 0.5), "silence_p999_rounds": quantile(silences, 0.999),
             "suspected_after_rounds": round(source.patience(), 1), "wrongly_suspected": sum(silence > source.patience() for silence in silences)}
 
 

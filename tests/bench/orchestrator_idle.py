@@ -41,7 +41,8 @@ def main():
     average = [sum(rates.values()) / len(rates) for rates in (little, much)]
     good = max(memory.values()) <= 60 and sum(cores.values()) / len(cores) <= 1.0 and average[1] <= 1.2 * average[0]
     report("idle cost", {
-        "nodes": len(NODES), "seconds": given.seconds, "memory_mb_worst": round(max(memory.values()), 1), "core_percent_mean": round(sum(cores.values()) / len(cores), 2),
+        "nodes": len(NODES), "seconds": given.seconds, "memory_mb_worst": round(max(memory.values()), 1),
+        "core_percent_mean": round(sum(cores.values()) / len(cores), 2),
         "core_percent_voters_mean": round(sum(cores[name] for name in VOTERS) / len(VOTERS), 2), "core_percent_worst": round(max(cores.values()), 2),
         "bytes_sent_per_second_little_state": round(average[0]), "bytes_sent_per_second_much_state": round(average[1])}, good)
 

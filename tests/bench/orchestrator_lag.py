@@ -25,7 +25,8 @@ OBSERVED = (NODES[0], NODES[-1])
 
 def value(draw, size):
     """A piece of state such as nodes really carry: records of short texts and numbers, about `size` bytes of JSON."""
-    return [{"job": "selfplay-%06d" % draw.randrange(10 ** 6), "games": draw.randrange(10 ** 5), "elo": round(draw.random() * 2000, 2)} for unused in range(size // 56)]
+    return [{"job": "selfplay-%06d" % draw.randrange(10 ** 6), "games": draw.randrange(10 ** 5), "elo": round(draw.random() * 2000, 2)}
+            for unused in range(size // 56)]
 
 
 def worst_of(cluster, key, names):

@@ -114,16 +114,17 @@ class Cluster:
                 self.processes[name] = subprocess.Popen(argv, env=environment, stderr=log)
         return self
 
-    def run(self, name, *more, environment=None, timeout=10):
+    def run(self, name, *more, environment=None, timeout=40):
         """Start and wait for the end: the completed process, its error output as text."""
         argv, whole = self.command(name, *more)
-        return subprocess.run(argv, env=dict(whole, **(environment or {})), stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, timeout=timeout, check=False)
+        return subprocess.run(
+            argv, env=dict(whole, **(environment or {})), stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, timeout=timeout, check=False)
 
     def log(self, name):
         with open(os.path.join(self.path(name), "log"), encoding="utf-8") as stream:
             return stream.read()
 
-    def request(self, name, path, body=None, token="", timeout=3.0):
+    def request(self, name, path, body=None, token="", timeout=5.0):
         """(HTTP status, body in bytes); status 0 where nobody answers."""
         request = urllib.request.Request("http://%s%s" % (self.address(name), path), data=body)
         given = self.token if token == "" else token
@@ -167,7 +168,7 @@ class Cluster:
                 return False
         return self.leader(*names) is not None
 
-    def wait(self, condition, timeout=12.0, what="the cluster to get there"):
+    def wait(self, condition, timeout=40.0, what="the cluster to get there"):
         """Seconds until `condition()` is true. Raises AssertionError with the logs."""
         start = time.monotonic()
         while time.monotonic() - start < timeout:

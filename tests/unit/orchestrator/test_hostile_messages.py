@@ -83,8 +83,8 @@ def test_depth_is_refused_and_counted(node):
 def test_a_replayed_message_is_refused_and_counted(node):
     async def send(*messages):
         for incarnation, sequence in messages:
-            header, sections = wire.decode(wire.encode({"from": "peer", "inc": incarnation, "seq": sequence, "card": CARD, "entries": {"peer": [incarnation, 1, 1]}}, []))
-            await node.receive(header, sections, True)
+            message = {"from": "peer", "inc": incarnation, "seq": sequence, "card": CARD, "entries": {"peer": [incarnation, 1, 1]}}
+            await node.receive(*wire.decode(wire.encode(message, [])), True)
 
     asyncio.run(send((5, 1), (5, 3), (5, 2), (5, 200)))
     for old in ((5, 3), (5, 200), (5, 100), (4, 500)):

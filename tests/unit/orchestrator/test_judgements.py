@@ -337,7 +337,8 @@ def test_settings_come_from_flags_files_and_environment_in_the_order_of_the_fiel
     ({"gpu": "H100"}, False, False, ["selfplay", "training", "gpu"]), ({"gpu": "H100", "role": "coordinator"}, False, False, []),
     ({"gpu": "H100"}, False, True, []), ({"gpu": "H100"}, True, True, ["selfplay", "training", "gpu"]),
     ({"gpu": "A100", "training_enabled": False, "selfplay_enabled": False}, False, False, []), ({"gpu": "none"}, False, False, ["selfplay", "cpu"]),
-    ({"gpu": "A100", "training_enabled": False}, False, False, ["selfplay", "gpu"]), ({"gpu": "A100", "selfplay_enabled": False}, False, False, ["training", "gpu"]),
+    ({"gpu": "A100", "training_enabled": False}, False, False, ["selfplay", "gpu"]),
+    ({"gpu": "A100", "selfplay_enabled": False}, False, False, ["training", "gpu"]),
 ])
 def test_a_coordinator_takes_no_work(entry, voter, coordinator, expected):
     assert node.capabilities(entry, voter, coordinator) == expected
@@ -347,7 +348,8 @@ def test_a_coordinator_takes_no_work(entry, voter, coordinator, expected):
 
 @pytest.mark.parametrize("argv, expected", [
     (["python3", "/x/scripts/p2p_orchestrator.py", "--port", "1"], True), (["/opt/venv/bin/python3.11", "-u", "p2p_orchestrator.py"], True),
-    (["bash", "-c", "python3 p2p_orchestrator.py"], False), (["vim", "p2p_orchestrator.py"], False), (["python3", "-m", "http.server", "p2p_orchestrator.py"], False),
+    (["bash", "-c", "python3 p2p_orchestrator.py"], False), (["vim", "p2p_orchestrator.py"], False),
+    (["python3", "-m", "http.server", "p2p_orchestrator.py"], False),
     (["python3", "run.py", "p2p_orchestrator.py"], False), (["python3"], False), ([], False),
 ])
 def test_only_an_interpreter_running_the_script_is_an_orchestrator(argv, expected):
