@@ -936,7 +936,7 @@ class _Cleaner:
             with _Flocks(self._look.directories, self._look.coordination_dir, observation) as flocks:
                 again, context = self._look.one(observation, flocks.taken)
                 if again is None:
-                    return _entry(observation, {"format": judged["format"], "owner_pid": judged["owner_pid"], "verdict": "free", "reason": "it is gone"}, "none")
+                    return _entry(observation, dict(judged, verdict="free", reason="it is gone"), "none")
                 observation, judged = again, judge(again, context)
                 if judged["verdict"] not in self._actionable:
                     return _entry(observation, judged, "none")
@@ -1282,4 +1282,4 @@ def _pattern(text):
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

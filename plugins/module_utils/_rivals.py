@@ -34,7 +34,10 @@ _SCRIPT = re.compile(_lock_guard.MANAGER_SCRIPTS)
 _ORCHESTRATOR = re.compile(_lock_guard.ORCHESTRATOR_SCRIPTS)
 _PYTHON = re.compile(r"(python|pypy)[0-9.]*\Z")
 _KILLER = ("pkill", "killall", "kill")
-_READER = re.compile(r"(^|[;|&(]\s*|\b(?:do|then|else|while|until|if)\s+)(?:!\s+)?\s*(cat|tail|head|less|grep|rm|chmod|chown|cp|mv|ls|logrotate|touch|vim?|nano)\s[^;|&]*")
+# Commands that only read, move or mark the files that they name, with all of their words.
+_READER = re.compile(
+    r"(^|[;|&(]\s*|\b(?:do|then|else|while|until|if)\s+)(?:!\s+)?\s*"
+    r"(cat|tail|head|less|grep|rm|chmod|chown|cp|mv|ls|logrotate|touch|vim?|nano)\s[^;|&]*")
 
 
 # --- pure --------------------------------------------------------------------------------------------------------------
@@ -429,8 +432,8 @@ def _start(argv, executable, cwd, environment, uid, gid, groups):
     # The shell between them ends at once, so that the process belongs to nobody who waits for it.
     with open(os.devnull, "r+b") as null:
         subprocess.run(
-            ["/bin/sh", "-c", 'program=$1; shift; exec "$program" "$@" &', "sh", executable or argv[0]] + argv[1:], cwd=cwd, env=environment, stdin=null, stdout=null,
-            stderr=null, start_new_session=True, preexec_fn=become, check=True)
+            ["/bin/sh", "-c", 'program=$1; shift; exec "$program" "$@" &', "sh", executable or argv[0]] + argv[1:], cwd=cwd, env=environment,
+            stdin=null, stdout=null, stderr=null, start_new_session=True, preexec_fn=become, check=True)
 
 
 def _run(arguments):

@@ -116,6 +116,11 @@ def place(rival):
     return "%s:%s" % (rival["location"], rival["line"]) if rival.get("line") else rival["location"]
 
 
+def lines(rivals, state):
+    """One line for each rival, for a diff."""
+    return "".join("%s %s %s: %s\n" % (rival["kind"], rival["name"], place(rival), state) for rival in rivals)
+
+
 def main():
     """Run the module."""
     module = AnsibleModule(
@@ -157,8 +162,8 @@ def main():
     result = {
         "changed": bool(changed), "rivals": done,
         "diff": {
-            "before": "".join("%s %s %s: %s\n" % (rival["kind"], rival["name"], place(rival), "active" if state == "disabled" else "disabled") for rival in changed),
-            "after": "".join("%s %s %s: %s\n" % (rival["kind"], rival["name"], place(rival), rival["action"]) for rival in changed),
+            "before": lines(changed, "active" if state == "disabled" else "disabled"),
+            "after": lines(changed, state),
         },
     }
     if errors:

@@ -16,6 +16,8 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).resolve().parent
+# Files in memory cost no waiting for a disk.
+MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 VERSIONS = ("3.8", "3.9", "3.10", "3.11", "3.12", "3.13")
 
 
@@ -56,7 +58,7 @@ def ansible_path():
 def judged(ansible_path):
     """What lock_lab.py found: by version of Python, surface and case."""
     versions = interpreters()
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
         done = subprocess.run(
             [*isolated(), sys.executable, str(HERE / "lock_lab.py"), folder, *versions.values()],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8", env={**os.environ, "PYTHONPATH": ansible_path, "PYTHONDONTWRITEBYTECODE": "1"},

@@ -24,7 +24,7 @@ import sys
 
 COLLECTION = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", "..", ".."))
 NOBODY = 65534
-SETTLE = 0.02
+SETTLE = 0.005
 CLAIM = "p2p_supervisor.json"
 LOCK = "ringrift_p2p_orchestrator.lock"
 

@@ -330,7 +330,8 @@ def snapshot(case: Case) -> dict:
         for name in names + files:
             path = os.path.join(folder, name)
             information = os.lstat(path)
-            found[os.path.relpath(path, case.folder)] = [information.st_ino, information.st_size, information.st_mtime_ns, information.st_mode, information.st_uid]
+            found[os.path.relpath(path, case.folder)] = [
+                information.st_ino, information.st_size, information.st_mtime_ns, information.st_mode, information.st_uid]
     return found
 
 

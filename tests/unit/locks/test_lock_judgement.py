@@ -184,17 +184,18 @@ def test_parsers_take_any_bytes(content):
 
 
 _JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5), lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner),
-    max_leaves=5)
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner), max_leaves=5)
 _NAMES = st.sampled_from(["pid", "managed_by", "start_ticks", "boot_id", "pid_namespace", "hostname", "host", "started_at"])
 
 
 @settings(derandomize=True, max_examples=300, deadline=None)
 @given(
     st.dictionaries(_NAMES, st.sampled_from(["here", "boot", "pid:[1]", "none", "manual", "master_loop", 0, 100, -1, 5000, 2 ** 64]) | _JSON),
-    st.integers(0, 400), st.booleans(), st.sampled_from(["held", "free", "absent", "unknown"]), st.sampled_from([guard.CLAIM, "p2p_x.pid", "p2p_x.lock", "p2p_x.json"]),
+    st.integers(0, 400), st.booleans(), st.sampled_from(["held", "free", "absent", "unknown"]),
+    st.sampled_from([guard.CLAIM, "p2p_x.pid", "p2p_x.lock", "p2p_x.json"]),
 )
-def test_any_claim_gets_a_verdict_with_a_reason_and_a_live_owner_is_never_called_dead(data, cut, answers, flock, name):
+def test_any_claim_gets_a_verdict_with_a_reason_and_a_sign_of_life_outweighs_what_it_says(data, cut, answers, flock, name):
     content = json.dumps(data).encode()
     seen = observation(content[:cut] if cut < 300 else content, name, flock="held" if flock == "held" else "free", flock_error=None)
     facts = context(process(), port_answers=answers, flocks={"orchestrator": flock, "manager": "absent"})

@@ -73,8 +73,9 @@ def test_the_services_own_is_told_by_its_supervisor_and_shows_no_secret(scenes):
 
 
 def orchestrator(pid, ppid=1, ticks=None, **facts):
-    return {"pid": pid, "ppid": ppid, "start_ticks": ticks or pid, "kind": "orchestrator", "service": False, "holds_lock": False, "executable": "/usr/bin/python3",
-            "pid_namespace": "here", "argv": ["python3"], **facts}
+    return {
+        "pid": pid, "ppid": ppid, "start_ticks": ticks or pid, "kind": "orchestrator", "service": False, "holds_lock": False,
+        "executable": "/usr/bin/python3", "pid_namespace": "here", "argv": ["python3"], **facts}
 
 
 def test_children_belong_to_the_family_of_their_root():
@@ -109,7 +110,8 @@ def test_a_process_that_became_another_program_is_not_ended():
 
 
 def test_secrets_never_leave_the_node():
-    environment = b"RINGRIFT_CLUSTER_AUTH_TOKEN=x\0RINGRIFT_CLUSTER_AUTH_TOKEN_FILE=/etc/t\0P2P_PASSWORD=y\0PYTHONPATH=/a\0HOME=/root\0RINGRIFT_NODE_ID=n\0broken\0"
+    environment = (b"RINGRIFT_CLUSTER_AUTH_TOKEN=x\0RINGRIFT_CLUSTER_AUTH_TOKEN_FILE=/etc/t\0P2P_PASSWORD=y\0PYTHONPATH=/a\0HOME=/root\0"
+                   b"RINGRIFT_NODE_ID=n\0broken\0")
     assert _processes.shown_environment(environment) == {
         "RINGRIFT_CLUSTER_AUTH_TOKEN": _processes.MASK, "RINGRIFT_CLUSTER_AUTH_TOKEN_FILE": "/etc/t", "P2P_PASSWORD": _processes.MASK, "PYTHONPATH": "/a",
         "RINGRIFT_NODE_ID": "n"}

@@ -75,10 +75,12 @@ def host(tmp_path):
     root = tmp_path / "root"
     for path, text in {
         "etc/crontab": CRONTAB, "etc/cron.d/ringrift": "* * * * * root /usr/local/bin/ringrift-watchdog\n", "etc/cron.d/old.dpkg-new": CRONTAB,
-        "var/spool/cron/crontabs/ubuntu": "*/2 * * * * python3 ~/node_resilience.py\r\n\xa0last", "root/onstart.sh": "#!/bin/sh\nbash /root/p2p_keepalive.sh &\n",
+        "var/spool/cron/crontabs/ubuntu": "*/2 * * * * python3 ~/node_resilience.py\r\n\xa0last",
+        "root/onstart.sh": "#!/bin/sh\nbash /root/p2p_keepalive.sh &\n",
         "etc/rc.local": "#!/bin/sh\n/etc/ringrift/on-start\npython3 master_loop.py\n", "etc/cron.hourly/watch": "#!/bin/sh\nexec /opt/p2p-watchdog.sh\n",
         "etc/systemd/system/ringrift-resilience.service": UNIT, "etc/systemd/system/odd-name.service": UNIT,
-        "lib/systemd/system/ringrift-supervisor.service": "[Service]\nExecStart=/bin/true\n", "lib/systemd/system/cron.service": "[Service]\nExecStart=/usr/sbin/cron\n",
+        "lib/systemd/system/ringrift-supervisor.service": "[Service]\nExecStart=/bin/true\n",
+        "lib/systemd/system/cron.service": "[Service]\nExecStart=/usr/sbin/cron\n",
         "etc/systemd/system/ringrift-p2p.service": "[Service]\nExecStart=/usr/bin/python3 scripts/p2p_orchestrator.py\n",
     }.items():
         (root / path).parent.mkdir(parents=True, exist_ok=True)

@@ -137,7 +137,8 @@ def main():
     race.clean()
     left = race.clean()
     print(json.dumps({
-        "counts": counts, "wrong": wrong, "left": [[os.path.basename(lock["path"]), lock["verdict"]] for lock in left], "files": sorted(os.listdir(race.folder)),
+        "counts": counts, "wrong": wrong, "left": [[os.path.basename(lock["path"]), lock["verdict"]] for lock in left],
+        "files": sorted(os.listdir(race.folder)),
         "kept": len(os.listdir(os.path.join(race.quarantine, os.listdir(race.quarantine)[0]))),
     }))
 
