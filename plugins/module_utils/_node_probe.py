@@ -443,7 +443,7 @@ class NodeProbe:
         result: dict[str, t.Any] = {
             "path": path or (files.expand(str(self.parameters["path"])) if self.parameters.get("path") else None), "present": kind is not None, "kind": kind,
             "release": _orchestrator_probe.release(files, path) if path else None, "revision": None, "dirty": None,
-            "self_updating": [dict(item, command=_masked(item["command"])) for item in self.found.updating],
+            "self_updating": [dict(item, command=_masked(item["command"])) for item in self.found.updating + self._own_updates()],
             "interpreter": None, "imports": {"ok": None, "error": None, "missing": None, "pythonpath": self._start_environment().get("PYTHONPATH")},
             "engines": {"pysyncobj": None, "swim": None, "swim_transport": None},
         }
@@ -461,6 +461,12 @@ class NodeProbe:
             except TimeoutError as exc:
                 self.errors["orchestrator"] = str(exc)
         return result
+
+    def _own_updates(self) -> list[dict[str, t.Any]]:
+        places = [(item["location"], item["environment"]) for item in self.found.mechanisms if item["active"]]
+        places += [("environment of pid %d" % self.main["pid"], self.environment)] if self.main else []
+        return [{"location": place, "line": None, "command": "%s=%s" % (_text.UPDATE_VARIABLE, environment[_text.UPDATE_VARIABLE])}
+                for place, environment in places if _text.is_true(environment.get(_text.UPDATE_VARIABLE, ""))]
 
     def _interpreters(self) -> list[str | None]:
         found: list[str | None] = []
@@ -534,8 +540,12 @@ class NodeProbe:
         if self.systemd:
             values = self.units.get(unit)
             service = _service_probe.from_systemctl(self.service, values) if values else _service_probe.empty("systemd", self.service)
+            proved = bool(values) and values.get("Type", "").startswith("notify") and service["pid"] is not None and service["active"]
+            if service["watchdog"] and service["notify"] and self.path and not proved:
+                # Being allowed to notify is not doing it.
+                service["notify"] = _orchestrator_probe.notifies(self.files, self.path)
             if silent and service["installed"]:
-                service["log"] = _service_probe.journal(unit)
+                service["log"] = (_service_probe.journal(unit) + self._log_of_unit(unit))[-_service_probe.LOG_LINES:]
             return service
         program = next((item for item in self.found.programs if item["name"] == self.service), None)
         process = None
@@ -553,6 +563,11 @@ class NodeProbe:
         if silent:
             service["log"] = self._log_elsewhere()
         return service
+
+    def _log_of_unit(self, unit: str) -> list[str]:
+        path = next((item["log_file"] for item in self.found.mechanisms if item["kind"] == "unit" and item["name"] == unit), None)
+        # Half for each of the two places: the journal tells how it ended, the file what it said.
+        return [_text.mask_text(line) for line in self.files.tail(path, _service_probe.LOG_LINES // 2)] if path else []
 
     def _starts_with_host(self) -> bool:
         if 1 in self.supervisords.values():

@@ -5,13 +5,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
 import typing as t
 
 from ansible_collections.ringrift.p2p.plugins.module_utils import _import_check
+from ansible_collections.ringrift.p2p.plugins.module_utils import _seeds_probe
 from ansible_collections.ringrift.p2p.plugins.module_utils import _service_probe
 from ansible_collections.ringrift.p2p.plugins.module_utils import _start_mechanisms as _text
 from ansible_collections.ringrift.p2p.plugins.module_utils._node_files import Files
@@ -22,6 +22,7 @@ MARKER = "# ringrift.p2p embedded orchestrator"
 USUAL_FOLDERS = ("~/ringrift/ai-service", "~/ringrift", "/workspace/ringrift/ai-service", "/workspace/ringrift", "/root/ringrift/ai-service")
 GIT_TIMEOUT = 5.0
 IMPORT_TIMEOUT = 15.0
+_NOTIFIES = re.compile(rb"NOTIFY_SOCKET|\bsd_?notify\b|systemd\.daemon")
 _VENV_FOLDERS = ("venv", ".venv", "../venv", "../.venv")
 _DISTRIBUTION = re.compile(r"^(pysyncobj|swim[-_]p2p)-([0-9][^-]*?)(?:-py[0-9.]+)?\.(?:dist|egg)-info$", re.IGNORECASE)
 
@@ -186,10 +187,7 @@ def engines(packages: t.Mapping[str, str], environment: t.Mapping[str, str]) -> 
     return {"pysyncobj": packages.get("pysyncobj"), "swim": swim, "swim_transport": (said or "tcp").lower() if swim else None}
 
 
-def release_record(files: Files, path: str) -> dict[str, t.Any]:
-    """What ``RELEASE.json`` of the current release says; empty where there is none."""
-    try:
-        record = json.loads(files.text(path + "/current/RELEASE.json", 65536) or "{}")
-    except ValueError:
-        return {}
-    return record if isinstance(record, dict) else {}
+def notifies(files: Files, path: str) -> bool:
+    """Whether the orchestrator's code knows how to tell systemd that it lives; a watchdog kills one that does not."""
+    folders = ["%s/%s" % (path, name) for name in _seeds_probe.FOLDERS + (_seeds_probe.EMBEDDED_PACKAGE,)]
+    return any(_NOTIFIES.search(files.bytes(name, _seeds_probe.SOURCE_LIMIT) or b"") for folder in folders for name in _seeds_probe.python_files(files, folder))

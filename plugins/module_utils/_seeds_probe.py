@@ -167,7 +167,7 @@ def read(files: Files, path: str, environment: t.Mapping[str, str]) -> tuple[lis
     texts: dict[str, bytes] = {}
     names: set[str] = set()
     for folder in FOLDERS:
-        for name in _python_files(files, "%s/%s" % (path, folder)):
+        for name in python_files(files, "%s/%s" % (path, folder)):
             data = files.bytes(name, SOURCE_LIMIT)
             if data and VARIABLE.encode() in data:
                 texts[name] = data
@@ -178,7 +178,8 @@ def read(files: Files, path: str, environment: t.Mapping[str, str]) -> tuple[lis
     return literals, read_names | names
 
 
-def _python_files(files: Files, folder: str) -> t.Iterator[str]:
+def python_files(files: Files, folder: str) -> t.Iterator[str]:
+    """The Python files below a folder, without tests and other people's packages; at most MAXIMUM_FILES."""
     count = 0
     for where, folders, names in os.walk(files.real(folder)):
         folders[:] = sorted(item for item in folders if item not in _SKIPPED)

@@ -23,6 +23,9 @@ SEED_VARIABLES = (
     "P2P_SEEDS", "P2P_PEERS", "PEER_LIST", "COORDINATOR_URL",
 )
 
+# Where this is set, the orchestrator of the field moves its own checkout on.
+UPDATE_VARIABLE = "RINGRIFT_P2P_AUTO_UPDATE"
+
 _SECRET_NAME = re.compile(r"(TOKEN|PASSWORD|PASSWD|SECRET|KEY)", re.IGNORECASE)
 _NOT_SECRET_NAME = re.compile(r"(_FILE|_PATH|_DIR)$", re.IGNORECASE)
 _SECRET_ASSIGNMENT = re.compile(r"\b([A-Za-z_][A-Za-z0-9_]*)=(\"[^\"]*\"|'[^']*'|[^\s\"']+)")
@@ -233,12 +236,13 @@ def unit_words(value: str) -> list[str]:
     words: list[str] = []
     current: list[str] | None = None
     quote, position = "", 0
-    escapes = {"n": "\n", "t": "\t", "s": " ", "r": "\r"}
+    escapes = {"n": "\n", "t": "\t", "s": " ", "r": "\r", "\\": "\\", "'": "'", '"': '"', " ": " "}
     while position < len(value):
         character = value[position]
         if character == "\\" and position + 1 < len(value):
             position += 1
-            current = (current or []) + [escapes.get(value[position], value[position])]
+            # What is no escape to systemd keeps its backslash.
+            current = (current or []) + [escapes.get(value[position], "\\" + value[position])]
         elif quote:
             if character == quote:
                 quote = ""
@@ -277,7 +281,7 @@ def merge_unit(directives: t.Iterable[Directive]) -> dict[str, t.Any]:
     """What a unit and its drop-ins amount to, with an empty assignment clearing a list as systemd has it.
 
     Returns ``{commands {ExecStart: [Directive], ExecStartPre: […], …}, environment [(location, Assignment)],
-    environment_files [(location, line, path, optional)], working_directory, user, type, restart, watchdog (bool), notify (bool)}``.
+    environment_files [(location, line, path, optional)], log_file, working_directory, user, type, restart, watchdog (bool), notify (bool)}``.
     """
     commands: dict[str, list[Directive]] = {}
     environment: list[tuple[str, Assignment]] = []
@@ -308,8 +312,10 @@ def merge_unit(directives: t.Iterable[Directive]) -> dict[str, t.Any]:
         else:
             single[item.key] = item.value
     watchdog = single.get("WatchdogSec", "").strip()
+    output = single.get("StandardOutput", "")
     return {
         "commands": commands, "environment": environment, "environment_files": files,
+        "log_file": output.partition(":")[2] if output.startswith(("append:", "file:", "truncate:")) else None,
         "working_directory": single.get("WorkingDirectory", "").lstrip("-") or None, "user": single.get("User") or None,
         "type": single.get("Type") or "simple", "restart": single.get("Restart") or "no",
         "watchdog": watchdog not in ("", "0", "0s", "infinity"),
@@ -556,10 +562,12 @@ def _expand(pieces: t.Sequence[tuple[str, bool]], variables: t.Mapping[str, str]
     return "".join(text)
 
 
-def parse_script(text: str, variables: t.Mapping[str, str] | None = None, directory: str | None = None, arguments: t.Sequence[str] = ()) -> Script:
+def parse_script(text: str, variables: t.Mapping[str, str] | None = None, directory: str | None = None, arguments: t.Sequence[str] = (),
+                 test: t.Callable[[str, str], bool] | None = None) -> Script:
     """Reads a shell script without running it. Branches count as taken: what a script may do is what matters here.
 
     ``variables`` and ``arguments`` are what the script is started with; those are used for expansion but not listed again.
+    ``test(operator, path)`` answers ``[ -x path ]`` and its kin, so that of ``if [ ! -x "$PY" ]; then …`` only what holds here is read.
     """
     commands: list[Command] = []
     assignments: list[Assignment] = []
@@ -571,14 +579,31 @@ def parse_script(text: str, variables: t.Mapping[str, str] | None = None, direct
     simple: list[tuple[int, str, bool]] = []
     output: str | None = None
     redirect = ""
+    # One entry for each `if` that is open: whether its present branch is skipped, and whether a branch of it is known to be taken.
+    branches: list[list[bool]] = []
 
     def run() -> None:
         nonlocal everything_exported, directory, output
         words = list(simple)
         simple.clear()
         target, output = output, None
+        condition = False
         while words and words[0][1] in _KEYWORDS and words[0][2]:
-            words.pop(0)
+            keyword = words.pop(0)[1]
+            condition = keyword in ("if", "elif") or (condition and keyword == "!")
+            if keyword == "if":
+                branches.append([False, False])
+            elif keyword == "fi" and branches:
+                branches.pop()
+            elif keyword in ("elif", "else") and branches:
+                branches[-1][0] = branches[-1][1]
+        holds = file_test([word for _line, word, _plain in words], test) if condition else None
+        if holds is not None and branches:
+            # A branch of which nothing is known was read, so it rules out none of the others.
+            branches[-1] = [not holds or branches[-1][1], holds or branches[-1][1]]
+            return
+        if any(skipped for skipped, _taken in branches):
+            return
         prefix: list[Assignment] = []
         while words and words[0][2]:
             match = _ASSIGNMENT.match(words[0][1])
@@ -641,6 +666,18 @@ def parse_script(text: str, variables: t.Mapping[str, str] | None = None, direct
     return Script(commands, assignments, sourced)
 
 
+def file_test(words: t.Sequence[str], test: t.Callable[[str, str], bool] | None) -> bool | None:
+    """The outcome of ``[ ! -x path ]`` and its kin; None for any other command."""
+    if test is None or not words or words[0] not in ("[", "[[", "test"):
+        return None
+    inner = [word for word in words[1:] if word not in ("]", "]]")]
+    negated = inner[:1] == ["!"]
+    inner = inner[1:] if negated else inner
+    if len(inner) != 2 or inner[0] not in ("-x", "-f", "-e", "-d", "-r", "-s") or not inner[1].startswith(("/", "~")) or "$" in inner[1]:
+        return None
+    return test(inner[0], inner[1]) != negated
+
+
 def join_path(directory: str | None, path: str) -> str:
     """``path`` as seen from ``directory``; ``~`` is left to who knows the user."""
     if path.startswith(("/", "~")) or not directory:
@@ -653,7 +690,7 @@ def join_path(directory: str | None, path: str) -> str:
 # Words that look at an orchestrator or end it; a script name behind them starts nothing.
 _LOOKERS = frozenset(("pgrep", "pkill", "grep", "egrep", "ps", "kill", "killall", "echo", "printf", "tail", "head", "cat", "test", "[", "[[", "ls",
                       "sed", "awk", "rm", "touch", "chmod", "chown", "vi", "vim", "nano", "less", "cp", "mv", "scp", "rsync", "logger", "log"))
-_SHELLS = frozenset(("sh", "bash", "dash", "zsh", "ash"))
+SHELLS = frozenset(("sh", "bash", "dash", "zsh", "ash"))
 
 
 class Invocation(t.NamedTuple):
@@ -677,7 +714,7 @@ def find_invocation(argv: t.Sequence[str], environment: t.Mapping[str, str] | No
         if base in _LOOKERS:
             return None
         match = _ASSIGNMENT.match(word)
-        if match and _NAME.match(match.group(1)) and not any(item.rpartition("/")[2] in _SHELLS for item in argv[:index]):
+        if match and _NAME.match(match.group(1)) and not any(item.rpartition("/")[2] in SHELLS for item in argv[:index]):
             own[match.group(1)] = match.group(2)
             continue
         previous = argv[index - 1] if index else ""
@@ -715,6 +752,8 @@ def options(arguments: t.Sequence[str]) -> dict[str, t.Any]:
         elif name.startswith("--"):
             flags.append(arguments[index])
         index += 1
+    # What only a shell could tell is not known here.
+    values = {name: value for name, value in values.items() if "$(" not in value and "`" not in value}
     port = values.get("--port", "")
     return {
         "node_id": values.get("--node-id") or None, "host": values.get("--host") or None,

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import typing as t
 
@@ -25,6 +26,7 @@ DOTENV_FILES = (".env.local", ".env")
 # Not read by services; a person who looks for the variable wants to know all the same.
 PROFILE_FILES = ("/etc/environment", "/etc/profile.d/*.sh", "~/.profile", "~/.bashrc", "~/.bash_profile")
 SCRIPT_LIMIT = 256 * 1024
+_SHELL_COMMAND = re.compile(r"^-[a-z]*c$")
 
 
 class Found:
@@ -92,18 +94,18 @@ def judge_coordinator(entries: t.Sequence[t.Mapping[str, t.Any]]) -> list[dict[s
 def resolve(files: Files, found: Found, argv: t.Sequence[str], environment: t.Mapping[str, str], directory: str | None, location: str,
             scope: str | None = None, active: bool = True, depth: int = 3, output: str | None = None) -> _text.Invocation | None:
     """The start of an orchestrator behind a command line, through the scripts it calls. Notes updates and switches on the way."""
+    for index, word in enumerate(argv[:-1]) if depth else ():
+        # `bash -c '…'`, `bash -lc '…'`: a script of its own, with all that a script can do.
+        if _SHELL_COMMAND.match(word) and index and argv[index - 1].rpartition("/")[2] in _text.SHELLS:
+            return _from_script(files, found, argv[index + 1], environment, directory, location, scope, active, depth - 1, None, argv[index + 3:])
     invocation = _text.find_invocation(argv, environment, directory)
     if invocation:
         folder = invocation.directory and files.expand(invocation.directory)
         return invocation._replace(output=invocation.output or output, directory=folder)
-    if not depth:
-        return None
-    for index, word in enumerate(argv[:8]):
+    for word in argv[:8] if depth else ():
         base = word.rpartition("/")[2]
         if base in ("pgrep", "pkill", "grep", "tail", "cat"):
             return None
-        if index and (word in ("-c", "-lc", "-ic") or (word.startswith("-") and word.endswith("c") and not word.startswith("--"))) and index + 1 < len(argv):
-            return _from_script(files, found, argv[index + 1], environment, directory, location, scope, active, depth - 1, None, argv[index + 3:])
         if "/" not in word and not base.endswith(".sh"):
             continue
         path = files.expand(_text.join_path(directory, word))
@@ -114,7 +116,7 @@ def resolve(files: Files, found: Found, argv: t.Sequence[str], environment: t.Ma
         script = files.text(path, SCRIPT_LIMIT)
         if script is None or "python" in script.partition("\n")[0]:
             continue
-        invocation = _from_script(files, found, script, environment, directory, path, scope, active, depth - 1, path, argv[index + 1:])
+        invocation = _from_script(files, found, script, environment, directory, path, scope, active, depth - 1, path, argv[argv.index(word) + 1:])
         if invocation:
             return invocation
     return None
@@ -125,7 +127,11 @@ def _from_script(files: Files, found: Found, script_text: str, environment: t.Ma
     variables = dict(environment)
     if files.home:
         variables.setdefault("HOME", files.home)
-    script = _text.parse_script(script_text, variables, directory, arguments)
+
+    def test(operator: str, name: str) -> bool:
+        return {"-x": files.is_executable, "-f": files.is_file, "-d": files.is_directory}.get(operator, files.exists)(name)
+
+    script = _text.parse_script(script_text, variables, directory, arguments, test)
     sourced: dict[str, str] = {}
     for _line, name in script.sourced:
         name = files.expand(name)
@@ -134,7 +140,7 @@ def _from_script(files: Files, found: Found, script_text: str, environment: t.Ma
             found.note_coordinator(name, (item._replace(exported=True) for item in inner), scope, active)
             sourced.update(_text.as_environment(inner))
     if sourced:
-        script = _text.parse_script(script_text, dict(variables, **sourced), directory, arguments)
+        script = _text.parse_script(script_text, dict(variables, **sourced), directory, arguments, test)
     if path:
         found.note_coordinator(path, script.assignments, scope, active)
     result = None
@@ -243,7 +249,7 @@ def _read_units(files: Files, found: Found, service: str, hostname: str, systemd
         if invocation:
             shown.update(_without_home(invocation.environment))
         found.add("unit", location, name, start.value if start else None, shown, active, invocation,
-                  user=merged["user"], restart=merged["restart"], watchdog=merged["watchdog"], notify=merged["notify"])
+                  user=merged["user"], restart=merged["restart"], watchdog=merged["watchdog"], notify=merged["notify"], log_file=merged["log_file"])
         for path, _content in drop_ins:
             own = _text.merge_unit(_text.parse_unit(_content, path))
             commands = own["commands"].get("ExecStart", [])

@@ -176,6 +176,60 @@ CASES: dict[str, Case] = {
         options={"node_id": "lambda-gh200-5", "port": 8770, "peers": ["100.64.0.71:8770", "100.64.0.53:8770"]},
         environment={"NODE_ID": "lambda-gh200-5", "HOME": None},
     ),
+    "nebius: universal unit that looks for its interpreter": Case(
+        files={
+            "/etc/systemd/system/ringrift-p2p.service":
+                "[Service]\nType=notify\nNotifyAccess=all\nEnvironmentFile=-/etc/ringrift/node.conf\n"
+                "ExecStartPre=/bin/bash -c 'pid=$(lsof -ti:${P2P_PORT:-8770} | head -1); if [ -n \"$pid\" ]; then kill -9 \"$pid\" || true; fi'\n"
+                "ExecStartPre=/bin/bash -c 'cd /home/ubuntu/ringrift && git pull origin main 2>/dev/null || true'\n"
+                "# the folder of the service itself\n"
+                "ExecStart=/bin/bash -c '\\\n  AI=\"${RINGRIFT_AI_PATH:-/home/ubuntu/ringrift/ai-service}\"; \\\n  ROOT=\"$(dirname \"$AI\")\"; \\\n"
+                "  export PYTHONPATH=\"$AI\"; \\\n  PY=\"$AI/venv/bin/python\"; \\\n  if [ ! -x \"$PY\" ]; then PY=\"/usr/bin/python3\"; fi; \\\n"
+                "  EXTRA=\"\"; \\\n  if [ -n \"${ADVERTISE_HOST}\" ]; then EXTRA=\"--advertise-host ${ADVERTISE_HOST}\"; fi; \\\n"
+                "  cd \"$AI\" && exec \"$PY\" scripts/p2p_orchestrator.py \\\n    --node-id \"${NODE_ID}\" \\\n    --port \"${P2P_PORT:-8770}\" \\\n"
+                "    --peers \"${COORDINATOR_URL:-https://p2p.example.com,http://100.64.0.11:8770}\" \\\n    --ringrift-path \"$ROOT\" $EXTRA'\n"
+                "WatchdogSec=300\nStandardOutput=append:/var/log/ringrift/p2p.log\n",
+            "/etc/ringrift/node.conf": "NODE_ID=nebius-backbone-1\n",
+            "/home/ubuntu/ringrift/ai-service/venv/bin/python": "#!/bin/sh\n",
+        },
+        expected={"kind": "unit", "active": True, "interpreter": "/home/ubuntu/ringrift/ai-service/venv/bin/python", "notify": True, "watchdog": True,
+                  "directory": "/home/ubuntu/ringrift/ai-service", "log_file": "/var/log/ringrift/p2p.log"},
+        options={"node_id": "nebius-backbone-1", "port": 8770, "peers": ["https://p2p.example.com", "http://100.64.0.11:8770"], "ringrift_path": None},
+        environment={"NODE_ID": "nebius-backbone-1", "PYTHONPATH": "/home/ubuntu/ringrift/ai-service"},
+    ),
+    "vast: on-start script with functions": Case(
+        files={
+            "/root/onstart.sh":
+                "#!/bin/bash\nset -e\nexec > >(tee -a \"/tmp/onstart.log\") 2>&1\nNODE_ID=\"${VAST_CONTAINERLABEL:-vast-30274242}\"\n"
+                "setup() {\n    DIR=\"$HOME/ringrift\"\n    if [ -d \"$DIR/.git\" ]; then\n        cd \"$DIR\"\n        git fetch origin\n"
+                "        git reset --hard origin/main\n    fi\n    cd \"$DIR/ai-service\"\n}\n"
+                "unit() {\n    command -v systemctl &> /dev/null || return 1\n    cat > /tmp/p2p.service << EOF\n[Service]\n"
+                "ExecStart=/usr/bin/python3 scripts/p2p_orchestrator.py --node-id wrong\nEOF\n}\n"
+                "start() {\n    cd \"$HOME/ringrift/ai-service\"\n    for i in {1..30}; do sleep 2; done\n    pkill -f p2p_orchestrator || true\n"
+                "    SEEDS=\"100.64.0.11:8770,100.64.0.12:8770\"\n    if unit; then\n        sudo systemctl start ringrift-p2p\n    else\n"
+                "        nohup python3 scripts/p2p_orchestrator.py \\\n            --node-id \"$NODE_ID\" \\\n            --peers \"$SEEDS\" \\\n"
+                "            >> logs/p2p_orchestrator.log 2>&1 &\n        echo \"started (PID: $!)\"\n    fi\n}\nmain() {\n    setup\n    start\n}\nmain \"$@\"\n",
+        },
+        expected={"kind": "on_start", "location": "/root/onstart.sh", "active": True, "interpreter": "python3", "directory": "/root/ringrift/ai-service"},
+        options={"node_id": "vast-30274242", "peers": ["100.64.0.11:8770", "100.64.0.12:8770"]},
+        environment={}, systemd=False, path="/root/ringrift/ai-service",
+    ),
+    "vast: watchdog in cron": Case(
+        files={
+            "/var/spool/cron/crontabs/root": "* * * * * /etc/ringrift/p2p-watchdog.sh\n",
+            "/etc/ringrift/p2p-watchdog.sh":
+                "#!/bin/bash\nsource /etc/ringrift/node.conf\nLOG=\"/var/log/ringrift/p2p.log\"\nPID_FILE=\"/var/run/ringrift-p2p.pid\"\n"
+                "if [ -f \"$PID_FILE\" ]; then\n    PID=$(cat \"$PID_FILE\")\n    if ! kill -0 \"$PID\" 2>/dev/null; then\n        rm -f \"$PID_FILE\"\n"
+                "    else\n        curl -sf \"http://localhost:$P2P_PORT/health\" > /dev/null 2>&1 && exit 0\n        kill -9 \"$PID\"\n    fi\nfi\n"
+                "cd \"$RINGRIFT_PATH/ai-service\"\nPY=\"$RINGRIFT_PATH/ai-service/venv/bin/python\"\nif [ ! -x \"$PY\" ]; then PY=\"/usr/bin/python3\"; fi\n"
+                "nohup \"$PY\" scripts/p2p_orchestrator.py \\\n    --node-id \"$NODE_ID\" \\\n    --port \"$P2P_PORT\" \\\n    --peers \"$COORDINATOR_URL\" \\\n"
+                "    --ringrift-path \"$RINGRIFT_PATH\" >> \"$LOG\" 2>&1 &\necho $! > \"$PID_FILE\"\n",
+            "/etc/ringrift/node.conf": "NODE_ID=vast-29129151\nP2P_PORT=8770\nCOORDINATOR_URL=http://100.64.0.11:8770\nRINGRIFT_PATH=/root/ringrift\n",
+        },
+        expected={"kind": "cron", "line": 1, "interpreter": "/usr/bin/python3", "directory": "/root/ringrift/ai-service", "active": True},
+        options={"node_id": "vast-29129151", "port": 8770, "peers": ["http://100.64.0.11:8770"], "ringrift_path": "/root/ringrift"},
+        environment={}, systemd=False, cron=True, path="/root/ringrift/ai-service",
+    ),
     "mac or hand: rc.local with sudo and env": Case(
         files={
             "/etc/rc.local": "#!/bin/sh -e\nsudo -u ubuntu env RINGRIFT_NODE_ID=lambda-gh200-1 PYTHONPATH=/home/ubuntu/ringrift/ai-service "

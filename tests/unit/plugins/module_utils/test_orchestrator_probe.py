@@ -187,8 +187,16 @@ def test_engines_are_read_from_where_the_interpreter_would_take_them(tmp_path: p
 
 
 def test_vendored_engines_of_a_release(tmp_path: pathlib.Path) -> None:
-    files = tree(tmp_path, {"/as/current/lib/pysyncobj-0.3.17.dist-info/METADATA": "", "/as/current/RELEASE.json": '{"release": "x"}'})
+    files = tree(tmp_path, {"/as/current/lib/pysyncobj-0.3.17.dist-info/METADATA": ""})
     assert probe.vendored(files, "/as") == {"pysyncobj": "0.3.17"}
+
+
+@pytest.mark.parametrize("source, notifies", [
+    ("import sdnotify\n", True), ("from systemd.daemon import notify\n", True), ("address = os.environ.get('NOTIFY_SOCKET')\n", True),
+    ("# notify the peers\n", False),
+])
+def test_code_that_tells_systemd_that_it_lives(source: str, notifies: bool, tmp_path: pathlib.Path) -> None:
+    assert probe.notifies(tree(tmp_path, {"/as/scripts/p2p/loop.py": source, "/as/scripts/tests/x.py": "import sdnotify\n"}), "/as") is notifies
 
 
 @pytest.mark.parametrize("status, output, errors, ok, error", [

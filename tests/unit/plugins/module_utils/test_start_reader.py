@@ -104,7 +104,8 @@ def test_a_dotenv_that_a_unit_reads_is_one_place(tmp_path: pathlib.Path) -> None
 
 def test_hosts_that_update_themselves_are_told_with_the_place(tmp_path: pathlib.Path) -> None:
     for name, expected in (("runpod: cron keepalive", ("/workspace/ringrift/scripts/p2p_keepalive.sh", 5)),
-                           ("lambda: system cron table", ("/etc/cron.d/ringrift", 3))):
+                           ("lambda: system cron table", ("/etc/cron.d/ringrift", 3)),
+                           ("nebius: universal unit that looks for its interpreter", ("/etc/systemd/system/ringrift-p2p.service", 6))):
         case = recorded.CASES[name]
         found = read(host(tmp_path / name.partition(":")[0], case.files), case.path, case.systemd, case.cron)
         assert [(item["location"], item["line"]) for item in found.updating] == [expected]

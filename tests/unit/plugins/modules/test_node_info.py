@@ -69,7 +69,8 @@ def fixture_node(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Node]:
     (folder / ".env.local").write_text("# copied\nRINGRIFT_IS_COORDINATOR=true\nAPI_KEY=%s\n" % SECRET[::-1])
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-    environment = {"PATH": os.environ["PATH"], "RINGRIFT_CLUSTER_AUTH_TOKEN": SECRET, "RINGRIFT_P2P_GENERATION": "g1", "RINGRIFT_NODE_ID": "other"}
+    environment = {"PATH": os.environ["PATH"], "RINGRIFT_CLUSTER_AUTH_TOKEN": SECRET, "RINGRIFT_P2P_GENERATION": "g1", "RINGRIFT_NODE_ID": "other",
+                   "RINGRIFT_P2P_AUTO_UPDATE": "true"}
     process = subprocess.Popen(
         [sys.executable, "scripts/p2p_orchestrator.py", "--node-id", "a", "--port", str(port), "--peers", "203.0.113.4", "--auth-token", SECRET],
         cwd=folder, env=environment)
@@ -104,6 +105,7 @@ def test_a_running_node_is_observed_whole_and_left_as_it_was(node: Node) -> None
     assert [item["pid"] for item in seen["processes"] if item["cwd"] == str(node.folder)] == [node.process.pid]
     assert seen["identity"]["effective"] == "a" and [item["value"] for item in seen["identity"]["conflicts"]] == ["other"]
     assert seen["orchestrator"]["path"] == str(node.folder) and seen["orchestrator"]["kind"] == "field"
+    assert [item["command"] for item in seen["orchestrator"]["self_updating"]] == ["RINGRIFT_P2P_AUTO_UPDATE=true"]
     assert seen["orchestrator"]["imports"]["ok"] is True, seen["orchestrator"]
     assert seen["seeds"]["command_line"] == ["203.0.113.4"] and seen["seeds"]["effective"] == ["203.0.113.4:8770", "100.64.0.11:8770"]
     assert [(item["line"], item["in_effect"]) for item in seen["seeds"]["literals"]] == [(2, True)]
