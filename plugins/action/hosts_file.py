@@ -63,7 +63,8 @@ def replace(path: str, before: bytes, after: bytes, backup: bool) -> str | None:
         fcntl.flock(held, fcntl.LOCK_EX)
         status = os.stat(path)
         if (status.st_ino, status.st_dev) != (os.fstat(held.fileno()).st_ino, os.fstat(held.fileno()).st_dev) or held.read() != before:
-            raise AnsibleActionFail(f"{path} has been changed by somebody else since it was read; nothing was written. Run again, to start from what it says now.")
+            raise AnsibleActionFail(
+                f"{path} has been changed by somebody else since it was read; nothing was written. Run again, to start from what it says now.")
         handle, temporary = tempfile.mkstemp(prefix=os.path.basename(path) + ".", suffix=".tmp", dir=os.path.dirname(path))
         try:
             with os.fdopen(handle, "wb") as stream:

@@ -37,7 +37,8 @@ def entry(number):
     """The 25 keys of one host."""
     address = f"{number // 62500 % 250 + 1}.{number // 250 % 250}.{number % 250 + 1}"
     return [
-        ("ssh_host", f"203.{address}"), ("ssh_port", "22"), ("ssh_user", "ubuntu"), ("ssh_key", "~/.ssh/id_cluster"), ("ringrift_path", "~/ringrift/ai-service"),
+        ("ssh_host", f"203.{address}"), ("ssh_port", "22"), ("ssh_user", "ubuntu"), ("ssh_key", "~/.ssh/id_cluster"),
+        ("ringrift_path", "~/ringrift/ai-service"),
         ("memory_gb", "480"), ("cpus", "64"), ("status", "ready"), ("role", "gpu_selfplay"), ("p2p_enabled", "true"),
         ("venv_activate", "source ~/ringrift/ai-service/venv/bin/activate"), ("gpu", "GH200"), ("gpu_vram_gb", "96"),
         ("tailscale_ip", f"100.{64 + number // 62500 % 64}.{number // 250 % 250}.{number % 250 + 1}"), ("note", f'"rack {number}, checked 2026-01-25"'),
@@ -60,7 +61,8 @@ def measure(command, folder, **environment):
     started = time.perf_counter()
     process = subprocess.Popen(
         command, cwd=folder, stdout=subprocess.DEVNULL, env={
-            **{key: value for key, value in os.environ.items() if not key.startswith(("ANSIBLE_", "P2P_"))}, "ANSIBLE_CONFIG": os.path.join(folder, "ansible.cfg"),
+            **{key: value for key, value in os.environ.items() if not key.startswith(("ANSIBLE_", "P2P_"))},
+            "ANSIBLE_CONFIG": os.path.join(folder, "ansible.cfg"),
             "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "playbooks" / "collections"), "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "true", **environment})
     _pid, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
@@ -80,7 +82,8 @@ def in_turns(runs, commands, folder):
 
 def report(case, bound, value, **figures):
     """Print one result. True if the bound is kept."""
-    print(json.dumps({"case": case, **{key: round(figure, 3) for key, figure in figures.items()}, "value": round(value, 3), "bound": bound, "kept": value <= bound}),
+    print(json.dumps({"case": case, **{key: round(figure, 3) for key, figure in figures.items()},
+                     "value": round(value, 3), "bound": bound, "kept": value <= bound}),
           flush=True)
     return value <= bound
 
@@ -103,7 +106,8 @@ def main():
         found = in_turns(options.runs, {"ours": [*graph, "hosts.p2p.yml"], "builtin": [*graph, "builtin.yml"]}, folder)
         ours, builtin = found["ours"], found["builtin"]
         kept.append(report(
-            f"graph of {options.hosts} hosts, share of the builtin plugin's time", 0.25, ours[0] / builtin[0], ours_seconds=ours[0], builtin_seconds=builtin[0]))
+            f"graph of {options.hosts} hosts, share of the builtin plugin's time", 0.25,
+            ours[0] / builtin[0], ours_seconds=ours[0], builtin_seconds=builtin[0]))
         kept.append(report(
             f"graph of {options.hosts} hosts, share of the builtin plugin's memory", 1.0, ours[1] / builtin[1], ours_mib=ours[1], builtin_mib=builtin[1]))
 

@@ -56,7 +56,8 @@ def ansible(folder, *arguments, **environment):
     return subprocess.run(
         [sys.executable, "-m", "ansible", *arguments], cwd=folder, capture_output=True, text=True, timeout=120, check=False,
         env={**{key: value for key, value in os.environ.items() if not key.startswith(("ANSIBLE_", "P2P_"))},
-             "ANSIBLE_CONFIG": str(folder / "ansible.cfg"), "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "playbooks" / "collections"), "ANSIBLE_NOCOLOR": "1", "COLUMNS": "400",
+             "ANSIBLE_CONFIG": str(folder / "ansible.cfg"),
+             "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "playbooks" / "collections"), "ANSIBLE_NOCOLOR": "1", "COLUMNS": "400",
              "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "true", "ANSIBLE_HOME": str(folder / "ansible"), **environment})
 
 
@@ -107,11 +108,13 @@ class TestConnection:
         assert distributed_hosts.connection_variables(found, "node-1", address) == expected
 
     def test_a_proxy_becomes_a_jump(self):
-        found = hosts("hosts:\n  a: {ssh_host: 10.0.0.1, ssh_proxy: b}\n  b: {ssh_host: u@203.0.113.2, ssh_proxy: c}\n  c: {ssh_host: '2001:db8::1', ssh_port: 2222}\n")
+        found = hosts(
+            "hosts:\n  a: {ssh_host: 10.0.0.1, ssh_proxy: b}\n  b: {ssh_host: u@203.0.113.2, ssh_proxy: c}\n  c: {ssh_host: '2001:db8::1', ssh_port: 2222}\n")
         assert distributed_hosts.connection_variables(found, "a")["ansible_ssh_common_args"] == "-o 'ProxyJump=[2001:db8::1]:2222,u@203.0.113.2:22'"
 
     def test_a_proxy_with_a_key_of_its_own_is_given_it(self):
-        found = hosts("hosts:\n  a: {ssh_host: 10.0.0.1, ssh_proxy: b}\n  b: {ssh_host: u@203.0.113.2, ssh_key: ~/key b, ssh_proxy: c}\n  c: {ssh_host: 203.0.113.3}\n")
+        found = hosts(
+            "hosts:\n  a: {ssh_host: 10.0.0.1, ssh_proxy: b}\n  b: {ssh_host: u@203.0.113.2, ssh_key: ~/key b, ssh_proxy: c}\n  c: {ssh_host: 203.0.113.3}\n")
         option, value = shlex.split(distributed_hosts.connection_variables(found, "a")["ansible_ssh_common_args"])
         assert option == "-o"
         outer = shlex.split(value.partition("ProxyCommand=")[2])

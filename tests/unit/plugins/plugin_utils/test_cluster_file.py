@@ -208,7 +208,8 @@ def test_no_hosts_at_all(text):
 
 
 @pytest.mark.parametrize("text", [
-    b"\xef\xbb\xbfhosts:\n  a:\n    ssh_host: 203.0.113.1\n", b"hosts:\r\n  a:\r\n    ssh_host: 203.0.113.1\r\n", "hosts:\n        a: {ssh_host: 203.0.113.1}\n",
+    b"\xef\xbb\xbfhosts:\n  a:\n    ssh_host: 203.0.113.1\n", b"hosts:\r\n  a:\r\n    ssh_host: 203.0.113.1\r\n",
+    "hosts:\n        a: {ssh_host: 203.0.113.1}\n",
     "base: &b\n  ssh_host: 203.0.113.1\nhosts:\n  a:\n    <<: *b\n", "hosts:\n  a: &x {ssh_host: 203.0.113.1}\n  b: *x\n"])
 def test_every_way_to_write_one_host(text):
     assert parse(text).hosts["a"]["ssh_host"] == "203.0.113.1"
@@ -219,7 +220,8 @@ def test_names_that_can_be_used(name):
     assert host("ssh_host: 203.0.113.1", name)["name"] == name
 
 
-@pytest.mark.parametrize("name", ["'a b'", "'a/b'", "'-a'", "'a:b'", "'a,b'", "'{{ x }}'", "'a\tb'", "'*'", "''", "'..'", "all", "ungrouped", "123", "true", "~"])
+@pytest.mark.parametrize("name", [
+    "'a b'", "'a/b'", "'-a'", "'a:b'", "'a,b'", "'{{ x }}'", "'a\tb'", "'*'", "''", "'..'", "all", "ungrouped", "123", "true", "~"])
 def test_names_that_cannot_be_used(name):
     (fault,) = entry_faults("ssh_host: 203.0.113.1", name)
     assert fault.path.startswith("hosts.") and fault.line == 2
@@ -229,10 +231,12 @@ def test_names_that_cannot_be_used(name):
     ("", "", 1, "empty"), ("# nothing\n", "", 1, "empty"), ("- a\n", "", 1, "found a list"), ("text", "", 1, "expected a mapping"),
     ("$ANSIBLE_VAULT;1.1;AES256\n6162\n", "", 1, "encrypted"),
     ("host: {}\n", "hosts", 1, "the key is missing"), ("x: 1\nhosts: [a, b]\n", "hosts", 2, "expected a mapping, found a list"),
-    ("hosts:\n  a:\n", "hosts.a", 2, "found nothing"), ("hosts:\n  a: [x]\n", "hosts.a", 2, "found a list"), ("hosts:\n  a: 203.0.113.1\n", "hosts.a", 2, "found '203"),
+    ("hosts:\n  a:\n", "hosts.a", 2, "found nothing"), ("hosts:\n  a: [x]\n", "hosts.a", 2, "found a list"),
+    ("hosts:\n  a: 203.0.113.1\n", "hosts.a", 2, "found '203"),
     ("hosts: {}\np2p_voters: a\n", "p2p_voters", 2, "a list of host names"), ("hosts: {}\np2p_voters:\n- a\n- 5\n", "p2p_voters[1]", 4, "a host name, found 5"),
     ("hosts: {}\np2p_voters: {a: true}\n", "p2p_voters", 2, "found a mapping"), ("hosts: {}\nelo_sync: x\n", "elo_sync", 2, "expected a mapping"),
-    ("hosts: {}\nelo_sync:\n  coordinator: [a]\n", "elo_sync.coordinator", 3, "a host name"), ("hosts: {}\nprotocols: []\n", "protocols", 2, "expected a mapping"),
+    ("hosts: {}\nelo_sync:\n  coordinator: [a]\n", "elo_sync.coordinator", 3, "a host name"),
+    ("hosts: {}\nprotocols: []\n", "protocols", 2, "expected a mapping"),
     ("hosts: {}\np2p_coordinators: a\n", "p2p_coordinators", 2, "a list"),
     ("hosts:\n  a: {ssh_host: 203.0.113.1}\n  b: {ssh_host: 203.0.113.2}\n  a: {ssh_host: 203.0.113.3}\n", "hosts.a", 4, "first in line 2"),
     ("hosts:\n  a:\n    role: x\n    role: y\n", "hosts.a.role", 4, "first in line 3"), ("hosts: {}\nhosts: {}\n", "hosts", 2, "stands twice"),
@@ -246,12 +250,16 @@ def test_what_is_wrong_with_the_file_is_told_with_its_place(text, path, line, ex
 
 @pytest.mark.parametrize("line, expected", [
     ("ssh_port: 0", "a number from 1 to 65535, found 0"), ("ssh_port: 70000", "from 1 to 65535"), ("ssh_port: '22a'", "found '22a'"),
-    ("ssh_port: true", "found the boolean true"), ("p2p_port: -1", "from 1 to 65535"), ("p2p_public_port: [1]", "found a list"), ("ssh_port: 22.5", "from 1 to 65535"),
+    ("ssh_port: true", "found the boolean true"), ("p2p_port: -1", "from 1 to 65535"), ("p2p_public_port: [1]", "found a list"),
+    ("ssh_port: 22.5", "from 1 to 65535"),
     ("p2p_enabled: 'false'", "without quotes"), ("nat_blocked: 1", "expected true or false, found 1"), ("training_enabled: maybe", "true or false"),
-    ("ssh_host: [a]", "expected text, found a list"), ("role: {a: b}", "expected text, found a mapping"), ("status: off", "in quotes"), ("gpu: false", "in quotes"),
+    ("ssh_host: [a]", "expected text, found a list"), ("role: {a: b}", "expected text, found a mapping"), ("status: off", "in quotes"),
+    ("gpu: false", "in quotes"),
     ("ssh_host: a b", "neither an address"), ("ssh_host: '-oProxyCommand=reboot'", "neither an address"), ("ssh_host: 300.1.1.1", "neither an address"),
-    ("ssh_host: 203.0.113.1:70000", "70000"), ("ssh_user: 'a b'", "user's name"), ("ssh_user: -oX", "user's name"), ("gpu_vram_gb: lots", "gigabytes, found 'lots'"),
-    ("gpu_vram_gb: -1", "gigabytes"), ("p2p_public_host: a b", "neither an address"), ('ssh_key: "a\\nb"', "control characters"), ("ssh_proxy: nobody", "no host of this file"),
+    ("ssh_host: 203.0.113.1:70000", "70000"), ("ssh_user: 'a b'", "user's name"), ("ssh_user: -oX", "user's name"),
+    ("gpu_vram_gb: lots", "gigabytes, found 'lots'"),
+    ("gpu_vram_gb: -1", "gigabytes"), ("p2p_public_host: a b", "neither an address"), ('ssh_key: "a\\nb"', "control characters"),
+    ("ssh_proxy: nobody", "no host of this file"),
 ])
 def test_what_is_wrong_with_a_key_is_told_with_its_place(line, expected):
     (fault,) = entry_faults(("" if line.startswith("ssh_host") else "ssh_host: 203.0.113.1\n") + line)
@@ -285,11 +293,13 @@ def test_a_thousand_faults_do_not_make_a_thousand_lines():
 @pytest.mark.parametrize("proxies, chain", [({"a": "b"}, ["b"]), ({"a": "b", "b": "c"}, ["c", "b"])])
 def test_proxies_lead_through_each_other(proxies, chain):
     text = "hosts:\n" + "".join(
-        f"  {name}:\n    ssh_host: 203.0.113.{number}\n" + (f"    ssh_proxy: {proxies[name]}\n" if name in proxies else "") for number, name in enumerate("abc", 1))
+        f"  {name}:\n    ssh_host: 203.0.113.{number}\n" + (f"    ssh_proxy: {proxies[name]}\n" if name in proxies else "")
+        for number, name in enumerate("abc", 1))
     assert _cluster_file.proxy_chain(parse(text).hosts, "a") == chain
 
 
-@pytest.mark.parametrize("proxies, circle", [({"a": "a"}, "a -> a"), ({"a": "b", "b": "a"}, "a -> b -> a"), ({"a": "b", "b": "c", "c": "b"}, "a -> b -> c -> b")])
+@pytest.mark.parametrize("proxies, circle", [
+    ({"a": "a"}, "a -> a"), ({"a": "b", "b": "a"}, "a -> b -> a"), ({"a": "b", "b": "c", "c": "b"}, "a -> b -> c -> b")])
 def test_a_circle_of_proxies_is_a_fault(proxies, circle):
     text = "hosts:\n" + "".join(
         f"  {name}:\n    ssh_host: 203.0.113.{number}\n    ssh_proxy: {proxies[name]}\n" for number, name in enumerate(proxies, 1))
@@ -307,7 +317,8 @@ def test_the_proxy_of_a_host_that_is_gone_does_not_stop_a_run():
 
 
 @pytest.mark.parametrize("options, expected", [
-    ({"providers": {"gcp": ["x"]}}, "expected one of lambda"), ({"providers": {"vast": "x*"}}, "a list of name patterns"), ({"providers": ["x"]}, "expected a mapping"),
+    ({"providers": {"gcp": ["x"]}}, "expected one of lambda"), ({"providers": {"vast": "x*"}}, "a list of name patterns"),
+    ({"providers": ["x"]}, "expected a mapping"),
     ({"gpu_role": "coordinator"}, "other than coordinator"), ({"gpu_role": {"big": "x"}}, "a number"), ({"gpu_role": {}}, "expected a role")])
 def test_bad_options_are_refused(options, expected):
     with pytest.raises(ValueError, match=expected):

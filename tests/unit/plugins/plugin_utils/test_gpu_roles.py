@@ -50,7 +50,8 @@ def test_the_operators_selfplay_setting_stays():
     assert "selfplay_enabled" not in edits(f"{COORDINATOR}, gpu: GH200, selfplay_enabled: false, training_enabled: false")["node-1"]
 
 
-@pytest.mark.parametrize("vram, role", [("96", "large"), ("80", "large"), ("79", "medium"), ("'40 GB'", "medium"), ("24", "small"), ("8", "small"), ("null", "small")])
+@pytest.mark.parametrize("vram, role", [
+    ("96", "large"), ("80", "large"), ("79", "medium"), ("'40 GB'", "medium"), ("24", "small"), ("8", "small"), ("null", "small")])
 def test_a_role_by_video_memory(vram, role):
     found = edits(f"{COORDINATOR}, gpu: X100, gpu_vram_gb: {vram}", gpu_role={"80": "large", 24: "small", "40": "medium"})
     assert found["node-1"]["role"] == role

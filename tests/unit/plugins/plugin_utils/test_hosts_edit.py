@@ -16,7 +16,7 @@ FILE = """\
 hosts:
   alpha:   # first
     ssh_host: 203.0.113.1   # public
-    role: 'coordinator'  
+    role: 'coordinator'\x20\x20
     note: |
       two
       lines
@@ -106,7 +106,8 @@ def test_line_breaks_and_the_byte_order_mark_stay(line_break):
     ("hosts:\n  a:\n    k: v\n\n\n# end\n", {"a": {"n": 1}}, "hosts:\n  a:\n    k: v\n    n: 1\n\n\n# end\n"),
     ("hosts:\n  a:\n    k: |+\n      x\n\n  b:\n    k: v\n", {"a": {"n": 1}}, "hosts:\n  a:\n    k: |+\n      x\n\n    n: 1\n  b:\n    k: v\n"),
     ("hosts:\n  a:\n    k: |\n      x\n\n  b:\n    k: v\n", {"a": {"n": 1}}, "hosts:\n  a:\n    k: |\n      x\n    n: 1\n\n  b:\n    k: v\n"),
-    ("hosts:\n  a:\n    k:\n      v # c\n    l: [1,\n      2] # d\n", {"a": {"k": "w", "n": 1}}, "hosts:\n  a:\n    k:\n      w # c\n    l: [1,\n      2] # d\n    n: 1\n"),
+    ("hosts:\n  a:\n    k:\n      v # c\n    l: [1,\n      2] # d\n", {"a": {"k": "w", "n": 1}},
+     "hosts:\n  a:\n    k:\n      w # c\n    l: [1,\n      2] # d\n    n: 1\n"),
     ("hosts:\n  a:\n    k: plain\n      folded\n    l: 1\n", {"a": {"k": "w"}}, "hosts:\n  a:\n    k: w\n    l: 1\n"),
     ("b: &b x\nhosts:\n  a:\n    k: *b\n    l: 1\n", {"a": {"k": "w"}}, "b: &b x\nhosts:\n  a:\n    k: w\n    l: 1\n"),
     ("b: &b {k: x}\nhosts:\n  a:\n    <<: *b\n    l: 1\n", {"a": {"k": "w"}}, "b: &b {k: x}\nhosts:\n  a:\n    <<: *b\n    l: 1\n    k: w\n"),
@@ -162,8 +163,10 @@ def test_all_reasons_come_at_once():
 
 
 @pytest.mark.parametrize("value", [
-    "plain", "two words", "203.0.113.1", "~/path", "yes", "null", "~", "5", "1e3", "2026-01-25", "", " x", "x ", "a: b", "a #b", "#", "- a", "it's", '"', "[a]", "{a}",
-    "*a", "&a", "!a", "%a", "@a", "`a", "|", ">", "?", ":", "-", "a\nb", "a\tb", "\x00\x07", "\x85", "\u2028", "\ufeff", "é", "😀", "\xa0", "<<", "=", "a,b", "\\", "\\n",
+    "plain", "two words", "203.0.113.1", "~/path", "yes", "null", "~", "5", "1e3", "2026-01-25", "",
+    " x", "x ", "a: b", "a #b", "#", "- a", "it's", '"', "[a]", "{a}",
+    "*a", "&a", "!a", "%a", "@a", "`a", "|", ">", "?", ":", "-", "a\nb", "a\tb", "\x00\x07", "\x85", "\u2028",
+    "\ufeff", "é", "😀", "\xa0", "<<", "=", "a,b", "\\", "\\n",
     5, -1, 0, 10**30, 1.5, -0.0, 1e300, 1e-7, True, False])
 @pytest.mark.parametrize("style", ["", "'", '"', "|"])
 def test_what_is_written_is_read_as_the_same(value, style):
@@ -177,7 +180,8 @@ def test_what_is_written_is_read_as_the_same(value, style):
 
 KEYS = ["role", "status", "ssh_port", "note", "gpu", "training_enabled", "relay_primary", "extra"]
 SCALARS = ["ready", "coordinator", "22", "'22'", '"q"', "true", "", "~", "null", "a b", "'it''s'", "5.5", "!!str 7", "2026-01-25", '"{{ x }}"']
-BLOCKS = ["|\n{i}  one\n{i}  two", ">-\n{i}  folded\n{i}  text\n", "|+\n{i}  kept\n\n", "\n{i}  x: 1\n{i}  y: [a, b]", "\n{i}- 1\n{i}- 2", "\n{i}  - 1", "[1,\n{i}  2]", "{{a: b}}",
+BLOCKS = ["|\n{i}  one\n{i}  two", ">-\n{i}  folded\n{i}  text\n", "|+\n{i}  kept\n\n", "\n{i}  x: 1\n{i}  y: [a, b]",
+          "\n{i}- 1\n{i}- 2", "\n{i}  - 1", "[1,\n{i}  2]", "{{a: b}}",
           "plain\n{i}  folded", "\n{i}  below"]
 TRAILERS = ["", "", "  ", "   # comment", " \t"]
 BETWEEN = ["", "", "\n", "{i}# comment\n", "# at the margin\n", "\n\n"]
