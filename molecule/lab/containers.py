@@ -9,8 +9,11 @@ import os
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 
-LABEL = "ringrift.lab"
-PREFIX = "ringrift-lab-"
+# Which of the machine's labs: nothing for the first, a number from 1 to 9 for another one beside it, with networks of its own.
+INSTANCE = os.environ.get("RINGRIFT_LAB", "")
+LABEL = f"ringrift.lab{INSTANCE}"
+IMAGE_LABEL = "ringrift.lab.image"
+PREFIX = f"ringrift-lab{INSTANCE}-"
 PUBLIC_NETWORK = PREFIX + "public"
 OVERLAY_NETWORK = PREFIX + "overlay"
 # Two cores start two nodes at a time; a few more keep them busy while the daemon waits for the disk.

@@ -8,6 +8,8 @@ Images are named after the digest of all that goes into them, so an unchanged on
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import os
 import platform
@@ -16,7 +18,7 @@ import shutil
 import subprocess
 import tempfile
 
-from containers import LABEL, LabError, docker, image_exists
+from containers import IMAGE_LABEL, LabError, docker, image_exists
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 SUITE = "bookworm"
@@ -100,7 +102,7 @@ def _from_debian(tag, say):
         result = subprocess.run(command, capture_output=True, text=True, timeout=1200, check=False)
         if result.returncode != 0:
             raise LabError(f"mmdebstrap failed:\n{result.stderr[-3000:]}")
-        docker("import", "--change", f"LABEL {LABEL}=image", archive, tag)
+        docker("import", "--change", f"LABEL {IMAGE_LABEL}=1", archive, tag)
 
 
 def _from_image(tag, base, say):
@@ -113,19 +115,27 @@ def _from_image(tag, base, say):
         docker("cp", os.path.join(HERE, "image", "setup.sh"), f"{name}:/tmp/setup.sh")
         docker("cp", os.path.join(HERE, "image", "lab-entry"), f"{name}:/usr/local/sbin/lab-entry")
         docker("start", "-a", name, timeout=1200)
-        docker("commit", "--change", f"LABEL {LABEL}=image", name, tag)
+        docker("commit", "--change", f"LABEL {IMAGE_LABEL}=1", name, tag)
     finally:
         docker("rm", "-f", name, check=False)
+
+
+@contextlib.contextmanager
+def _alone():
+    """One builder at a time: a lab that starts beside another one waits for the image, and finds it."""
+    with open(os.path.join(tempfile.gettempdir(), f"ringrift-lab-image-{os.getuid()}.lock"), "a", encoding="ascii") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def base(say):
     """The tag of the plain node image, built where it is not there yet. `say` is told what takes long."""
     start = os.environ.get(BASE_VARIABLE, "")
-    tag = f"{BASE}:{_digest(SUITE, start, _read('packages.txt'), _read('setup.sh'), _read('lab-entry'))}"
-    if not image_exists(tag):
-        if start:
+    tag = f"{BASE}:{_digest(IMAGE_LABEL, SUITE, start, _read('packages.txt'), _read('setup.sh'), _read('lab-entry'))}"
+    with _alone():
+        if not image_exists(tag) and start:
             _from_image(tag, start, say)
-        else:
+        elif not image_exists(tag):
             _from_debian(tag, say)
     return tag
 
@@ -133,14 +143,16 @@ def base(say):
 def with_tree(base_tag, digest, tree, say):
     """The tag of the image `base_tag` with a tar stream laid over it. `digest` names the content, `tree` gives the stream when it is needed."""
     tag = f"{WITH_ORCHESTRATOR}:{_digest(base_tag, digest)}"
-    if not image_exists(tag):
+    with _alone():
+        if image_exists(tag):
+            return tag
         say(f"building {tag}")
         name = f"{tag.replace(':', '-')}-build"
         docker("rm", "-f", name, check=False)
         try:
             docker("create", "--name", name, base_tag, "/bin/true")
             docker("cp", "-", f"{name}:/", stdin=tree())
-            docker("commit", "--change", f"LABEL {LABEL}=image", name, tag)
+            docker("commit", "--change", f"LABEL {IMAGE_LABEL}=1", name, tag)
         finally:
             docker("rm", "-f", name, check=False)
     return tag
@@ -148,6 +160,6 @@ def with_tree(base_tag, digest, tree, say):
 
 def remove():
     """Removes every image that the lab has built."""
-    tags = docker("images", "--filter", f"label={LABEL}=image", "--format", "{{.Repository}}:{{.Tag}}").split()
+    tags = docker("images", "--filter", f"label={IMAGE_LABEL}=1", "--format", "{{.Repository}}:{{.Tag}}").split()
     if tags:
         docker("rmi", "-f", *tags)

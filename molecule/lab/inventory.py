@@ -12,10 +12,10 @@ import subprocess
 
 import yaml
 
-from containers import LabError
+from containers import INSTANCE, LabError
 from topology import LAB_PUBLIC, NAMES, PINNED, PORT, ROOT, hosts_text
 
-WORK = os.path.join(ROOT, ".work", "lab")
+WORK = os.path.join(ROOT, ".work", f"lab{INSTANCE}")
 FOLDER = os.path.join(WORK, "inventory")
 KEY = os.path.join(WORK, "id_ed25519")
 HOST_KEY = os.path.join(WORK, "ssh_host_ed25519_key")

@@ -12,7 +12,8 @@
     lab.py restart [NODE...]        restart nodes as a provider would
     lab.py down [--images]          remove everything
 
-It works in .work/lab/ below the checkout; the inventory of what runs is .work/lab/inventory/p2p.yml.
+It works in .work/lab/ below the checkout; the inventory of what runs is .work/lab/inventory/p2p.yml. With RINGRIFT_LAB=1 to 9 in the
+environment it is another lab beside that one, in .work/lab1/ to .work/lab9/.
 """
 
 from __future__ import annotations
@@ -307,6 +308,8 @@ def run(options):
 def main():
     """The command line."""
     try:
+        if containers.INSTANCE not in ("", *"123456789"):
+            raise LabError(f"RINGRIFT_LAB is {containers.INSTANCE!r}; it is a number from 1 to 9, or empty")
         return run(_parser().parse_args())
     except LabError as error:
         print(f"lab: {error}", file=sys.stderr)

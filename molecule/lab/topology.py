@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import yaml
 
-from containers import LabError
+from containers import INSTANCE, LabError
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 EXAMPLE = os.path.join(ROOT, "inventory", "distributed_hosts.example.yaml")
@@ -35,12 +35,13 @@ OVERLAY_SEEDS = ("hetzner-cpu1", "nebius-backbone-1", "vultr-a100-20gb", "nebius
 COORDINATOR = "hetzner-cpu1"
 COORDINATOR_BY_ENVIRONMENT = "vultr-a100-40gb"
 
-# The example's public addresses, and the documentation range that takes their place in the lab: machines have been seen whose
-# package mirror has an address in the first.
-EXAMPLE_PUBLIC = "203.0.113."
-LAB_PUBLIC = "198.51.100."
+# The example's addresses, and those that take their place: machines have been seen whose package mirror has an address in the
+# range that the example uses. Beside the first lab, others live in the range that is set apart for benchmarks.
+EXAMPLE_PUBLIC, EXAMPLE_OVERLAY = "203.0.113.", "100.64.0."
+LAB_PUBLIC = f"198.18.{INSTANCE}." if INSTANCE else "198.51.100."
+LAB_OVERLAY = f"100.64.{INSTANCE or 0}."
 PUBLIC = ipaddress.ip_network(f"{LAB_PUBLIC}0/24")
-OVERLAY = ipaddress.ip_network("100.64.0.0/24")
+OVERLAY = ipaddress.ip_network(f"{LAB_OVERLAY}0/24")
 # A rented container is reached through its provider's gateway; in the lab the gateway is the node's own address.
 FIRST_GATEWAY_ADDRESS = 200
 
@@ -85,7 +86,7 @@ def hosts_text():
     """The example file with the lab's addresses; raises LabError where there is none."""
     try:
         with open(EXAMPLE, encoding="utf-8") as stream:
-            return stream.read().replace(EXAMPLE_PUBLIC, LAB_PUBLIC)
+            return stream.read().replace(EXAMPLE_PUBLIC, LAB_PUBLIC).replace(EXAMPLE_OVERLAY, LAB_OVERLAY)
     except OSError as error:
         raise LabError(f"the lab is laid out after {EXAMPLE}, which cannot be read: {error}") from error
 

@@ -10,6 +10,8 @@ import os
 import subprocess
 import sys
 
+INSTANCE = os.environ.get("RINGRIFT_LAB", "")
+PUBLIC = f"198.18.{INSTANCE}." if INSTANCE else "198.51.100."
 LAB = [sys.executable, os.environ["LAB"]]
 TEMPORARY = ("p2p.log", "p2p_supervisor.log", "p2p_watchdog.log", "p2p_status.json", "p2p_tunnel_info.json", "p2p_status_report_20260123.txt")
 
@@ -19,7 +21,7 @@ def _state():
 
 
 def _node(name, *command):
-    return subprocess.run(["docker", "exec", f"ringrift-lab-{name}", *command], check=True, capture_output=True, text=True).stdout
+    return subprocess.run(["docker", "exec", f"ringrift-lab{INSTANCE}-{name}", *command], check=True, capture_output=True, text=True).stdout
 
 
 def test_all_nodes_are_connected_under_one_leader():
@@ -64,7 +66,7 @@ def test_gpu_nodes_are_trained_on_again():
 def test_nodes_outside_the_overlay_start_with_public_seeds():
     for name, path in (("vast-30274241", "/root"), ("vast-29128352", "/workspace")):
         source = _node(name, "cat", f"{path}/ringrift/ai-service/scripts/p2p_orchestrator.py")
-        assert "198.51.100." in source.partition("BOOTSTRAP_SEEDS")[2].partition("]\n")[0]
+        assert PUBLIC in source.partition("BOOTSTRAP_SEEDS")[2].partition("]\n")[0]
 
 
 def test_rented_containers_come_back_after_a_restart():
