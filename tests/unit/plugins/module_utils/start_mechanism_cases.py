@@ -208,7 +208,8 @@ CASES: dict[str, Case] = {
                 "start() {\n    cd \"$HOME/ringrift/ai-service\"\n    for i in {1..30}; do sleep 2; done\n    pkill -f p2p_orchestrator || true\n"
                 "    SEEDS=\"100.64.0.11:8770,100.64.0.12:8770\"\n    if unit; then\n        sudo systemctl start ringrift-p2p\n    else\n"
                 "        nohup python3 scripts/p2p_orchestrator.py \\\n            --node-id \"$NODE_ID\" \\\n            --peers \"$SEEDS\" \\\n"
-                "            >> logs/p2p_orchestrator.log 2>&1 &\n        echo \"started (PID: $!)\"\n    fi\n}\nmain() {\n    setup\n    start\n}\nmain \"$@\"\n",
+                "            >> logs/p2p_orchestrator.log 2>&1 &\n        echo \"started (PID: $!)\"\n    fi\n}\n"
+                "main() {\n    setup\n    start\n}\nmain \"$@\"\n",
         },
         expected={"kind": "on_start", "location": "/root/onstart.sh", "active": True, "interpreter": "python3", "directory": "/root/ringrift/ai-service"},
         options={"node_id": "vast-30274242", "peers": ["100.64.0.11:8770", "100.64.0.12:8770"]},
@@ -222,7 +223,8 @@ CASES: dict[str, Case] = {
                 "if [ -f \"$PID_FILE\" ]; then\n    PID=$(cat \"$PID_FILE\")\n    if ! kill -0 \"$PID\" 2>/dev/null; then\n        rm -f \"$PID_FILE\"\n"
                 "    else\n        curl -sf \"http://localhost:$P2P_PORT/health\" > /dev/null 2>&1 && exit 0\n        kill -9 \"$PID\"\n    fi\nfi\n"
                 "cd \"$RINGRIFT_PATH/ai-service\"\nPY=\"$RINGRIFT_PATH/ai-service/venv/bin/python\"\nif [ ! -x \"$PY\" ]; then PY=\"/usr/bin/python3\"; fi\n"
-                "nohup \"$PY\" scripts/p2p_orchestrator.py \\\n    --node-id \"$NODE_ID\" \\\n    --port \"$P2P_PORT\" \\\n    --peers \"$COORDINATOR_URL\" \\\n"
+                "nohup \"$PY\" scripts/p2p_orchestrator.py \\\n    --node-id \"$NODE_ID\" \\\n"
+                "    --port \"$P2P_PORT\" \\\n    --peers \"$COORDINATOR_URL\" \\\n"
                 "    --ringrift-path \"$RINGRIFT_PATH\" >> \"$LOG\" 2>&1 &\necho $! > \"$PID_FILE\"\n",
             "/etc/ringrift/node.conf": "NODE_ID=vast-29129151\nP2P_PORT=8770\nCOORDINATOR_URL=http://100.64.0.11:8770\nRINGRIFT_PATH=/root/ringrift\n",
         },
