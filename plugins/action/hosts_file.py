@@ -15,7 +15,7 @@ import typing as t
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
-from ansible_collections.ringrift.p2p.plugins.plugin_utils import _cluster_file, _hosts_edit
+from ansible_collections.ringrift.p2p.plugins.plugin_utils import _cluster_file, _hosts_edit, _yaml_lines
 
 
 def plain(value: t.Any) -> t.Any:
@@ -29,7 +29,7 @@ def plain(value: t.Any) -> t.Any:
     for kind in (int, float):
         if isinstance(value, kind):
             return kind(value)
-    return f"{value}" if isinstance(value, str) else value
+    return _yaml_lines.plain_text(value) if isinstance(value, str) else value
 
 
 def edit_faults(edits: dict[str, t.Any]) -> list[str]:

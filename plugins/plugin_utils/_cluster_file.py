@@ -117,7 +117,7 @@ def parse(text: bytes | str, source: str, providers: dict[str, list[str]] | None
     problems = [*_gpu_roles.role_faults(gpu_role), *_option_faults(providers)]
     if problems:
         raise ValueError("; ".join(problems))
-    content = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
+    content = _yaml_lines.plain_text(text).encode("utf-8", "surrogatepass") if isinstance(text, str) else text
     try:
         tree = _yaml_lines.load(_yaml_lines.decode(text)[0])
     except _yaml_lines.YamlError as exc:

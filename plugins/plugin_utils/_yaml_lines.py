@@ -97,6 +97,11 @@ class Tree:
         return lines[key] if key < len(lines) else start
 
 
+def plain_text(text: str) -> str:
+    """``text`` as a plain ``str``: templates give subclasses of it, which keep their class in most operations, and which the parser refuses."""
+    return "".join((text,))
+
+
 def decode(content: bytes | str) -> tuple[str, bool]:
     """The text of ``content`` without a byte order mark, and whether there was one. Raises YamlError if it is not UTF-8 or far too big."""
     if len(content) > MAX_BYTES:
@@ -109,9 +114,7 @@ def decode(content: bytes | str) -> tuple[str, bool]:
             line = before.count(b"\n") + 1
             column = exc.start - (before.rfind(b"\n") + 1) + 1
             raise YamlError([Fault("", line, column, f"byte 0x{content[exc.start]:02x} is not UTF-8; save the file as UTF-8")]) from exc
-    if content.__class__ is not str:
-        # The parser takes no subclass, such as a template's result.
-        content = f"{content}"
+    content = plain_text(content)
     if content.startswith("\ufeff"):
         return content[1:], True
     return content, False

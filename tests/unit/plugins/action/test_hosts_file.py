@@ -167,7 +167,13 @@ def test_another_writer_is_noticed_up_to_the_last_moment(path, monkeypatch):
 
 def test_values_lose_what_templates_add_to_them():
     class Tagged(str):
-        """Stands for what a template returns."""
+        """Stands for what a template returns: text that stays of its class."""
+
+        def __str__(self):
+            return self
+
+        def __format__(self, _form):
+            return self
 
     class TaggedNumber(int):
         """As above."""

@@ -215,6 +215,24 @@ def test_every_way_to_write_one_host(text):
     assert parse(text).hosts["a"]["ssh_host"] == "203.0.113.1"
 
 
+def test_text_from_a_template_is_read_like_any_other():
+    class Tagged(str):
+        """Stands for what a template returns: text that stays of its class."""
+
+        def __str__(self):
+            return self
+
+        def __format__(self, _form):
+            return self
+
+        def encode(self, *arguments):
+            raise AssertionError("the class's own method is not to be trusted")
+
+    cluster = parse(Tagged("hosts:\n  a: {ssh_host: 203.0.113.1}\n"))
+    assert cluster.digest == parse(b"hosts:\n  a: {ssh_host: 203.0.113.1}\n").digest
+    assert cluster.hosts["a"]["ssh_host"].__class__ is str
+
+
 @pytest.mark.parametrize("name", ["gpu_1", "a.b.c", "1st-node", "gpu+1", "knoten-ü", "x@y", "a", "123-4"])
 def test_names_that_can_be_used(name):
     assert host("ssh_host: 203.0.113.1", name)["name"] == name
