@@ -42,9 +42,11 @@ class Rejected(Exception):
 
 def is_local(address: str | None) -> bool:
     """Whether `address` is one of this host's own."""
+    if not address:
+        return False
     try:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            probe.bind((address or "invalid.", 0))
+            probe.bind((address, 0))
     except OSError:
         return False
     return True
