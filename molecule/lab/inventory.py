@@ -96,6 +96,9 @@ def write(known, chosen, only):
         "p2p_window": 10,
         "p2p_join_grace": 30,
         "p2p_timeout": 180,
+        # A cluster of its own: its lease is not that of the operator's other clusters.
+        "p2p_lease_path": os.path.join(WORK, "restart.lease"),
+        **({"p2p_reports_directory": os.path.join(WORK, "reports")} if INSTANCE else {}),
         "p2p_join_timeout": 60,
         "orchestrator_cluster_token": secret("cluster-token"),
         "orchestrator_election_password": secret("election-password"),

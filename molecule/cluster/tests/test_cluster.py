@@ -34,7 +34,8 @@ def test_all_nodes_are_connected_under_one_leader():
 
 
 def test_report_tells_before_and_after():
-    with open(os.path.join(os.environ["MOLECULE_PROJECT_DIRECTORY"], "reports", "latest", "report.json"), encoding="utf-8") as stream:
+    folder = os.path.join(os.environ["MOLECULE_PROJECT_DIRECTORY"], f".work/lab{INSTANCE}" if INSTANCE else "", "reports", "latest")
+    with open(os.path.join(folder, "report.json"), encoding="utf-8") as stream:
         report = json.load(stream)
     assert report["after"]["connected"] == report["after"]["expected"] == 22
     assert report["after"]["quorum"]["ok"]
