@@ -15,6 +15,7 @@ import types
 import pytest
 from ansible.errors import AnsibleActionFail
 from ansible.playbook.task import Task
+from ansible.utils.unsafe_proxy import wrap_var
 
 from ansible_collections.ringrift.p2p.plugins.action import hosts_file
 
@@ -166,19 +167,10 @@ def test_another_writer_is_noticed_up_to_the_last_moment(path, monkeypatch):
 
 
 def test_values_lose_what_templates_add_to_them():
-    class Tagged(str):
-        """Stands for what a template returns: text that stays of its class."""
-
-        def __str__(self):
-            return self
-
-        def __format__(self, _form):
-            return self
-
     class TaggedNumber(int):
-        """As above."""
+        """Stands for a number with tags."""
 
-    found = hosts_file.plain({Tagged("a"): [Tagged("b"), TaggedNumber(3), True, None, 1.5]})
+    found = hosts_file.plain({wrap_var("a"): [wrap_var("b"), TaggedNumber(3), True, None, 1.5]})
     assert found == {"a": ["b", 3, True, None, 1.5]}
     assert [item.__class__ for item in found["a"]] == [str, int, bool, None.__class__, float]
     assert next(iter(found)).__class__ is str

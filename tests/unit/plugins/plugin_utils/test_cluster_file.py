@@ -10,6 +10,7 @@ import pathlib
 import time
 
 import pytest
+from ansible.utils.unsafe_proxy import wrap_var
 
 from ansible_collections.ringrift.p2p.plugins.plugin_utils import _cluster_file
 
@@ -216,19 +217,7 @@ def test_every_way_to_write_one_host(text):
 
 
 def test_text_from_a_template_is_read_like_any_other():
-    class Tagged(str):
-        """Stands for what a template returns: text that stays of its class."""
-
-        def __str__(self):
-            return self
-
-        def __format__(self, _form):
-            return self
-
-        def encode(self, *arguments):
-            raise AssertionError("the class's own method is not to be trusted")
-
-    cluster = parse(Tagged("hosts:\n  a: {ssh_host: 203.0.113.1}\n"))
+    cluster = parse(wrap_var("hosts:\n  a: {ssh_host: 203.0.113.1}\n"))
     assert cluster.digest == parse(b"hosts:\n  a: {ssh_host: 203.0.113.1}\n").digest
     assert cluster.hosts["a"]["ssh_host"].__class__ is str
 
