@@ -92,11 +92,13 @@ def choose(processes, own_namespace, without_service="keep"):
     :param processes: process dicts as :func:`scan` gives them.
     :param own_namespace: the PID namespace of who asks.
     :param without_service: where no orchestrator is the service's: V(keep) the one that has the lock, else the oldest; V(end) all of them.
-    :returns: ``{keep: family or None, end: [families], refused: [{pid, reason}]}``.
+    :returns: ``{keep: family or None, end: [families], refused: [{pid, reason, foreign}]}``; C(foreign) is true for those of other containers.
     """
     groups, refused = [], []
     for family in families(processes):
-        reasons = [{"pid": process["pid"], "reason": reason} for process in family for reason in [unproven(process, own_namespace)] if reason]
+        reasons = [
+            {"pid": process["pid"], "reason": reason, "foreign": process["pid_namespace"] not in (None, own_namespace)}
+            for process in family for reason in [unproven(process, own_namespace)] if reason]
         refused += reasons
         if not reasons:
             groups.append(family)

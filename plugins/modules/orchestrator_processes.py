@@ -12,7 +12,8 @@ version_added: 1.0.0
 description:
   - Finds orchestrators by executable, arguments and cgroup. An editor, a pager or a shell with the script's name in its command line is none.
   - Keeps that of the service and ends every other one by pidfd, first with SIGTERM, after O(stop_timeout) with SIGKILL.
-  - Refuses to end a process whose identity is not proven, and fails naming it.
+  - Refuses to end a process whose identity is not proven, and fails naming it. One of another PID namespace belongs to a container of its own and is left
+    alone.
   - Returns only when the processes have ended and, where none is left, nothing listens on O(port) any more.
 author:
   - RingRift P2P contributors (@ringrift)
@@ -93,7 +94,7 @@ ended:
       description: How long that took.
       type: float
 refused:
-  description: Orchestrators that were left alone because their identity is not proven.
+  description: Orchestrators that were left alone because their identity is not proven, or because they are not this node's.
   returned: always
   type: list
   elements: dict
@@ -104,6 +105,9 @@ refused:
     reason:
       description: Why.
       type: str
+    foreign:
+      description: Whether it belongs to another container.
+      type: bool
 """
 
 import re
@@ -161,7 +165,7 @@ def main():
         "ended": [{"pid": process["pid"], "argv": process["argv"], "signal": None, "seconds": 0.0} for process in doomed],
         "diff": {"before": lines([process for process in processes if process["kind"] == "orchestrator"]), "after": lines(left)},
     }
-    errors = ["PID %d: %s" % (item["pid"], item["reason"]) for item in choice["refused"]]
+    errors = ["PID %d: %s" % (item["pid"], item["reason"]) for item in choice["refused"] if not item["foreign"]]
     if not module.check_mode:
         ended = [_processes.end(process, module.params["stop_timeout"], pattern=pattern) for process in doomed]
         errors += ["PID %d: %s" % (item["pid"], item["error"]) for item in ended if not item["ended"]]

@@ -32,8 +32,8 @@ class Health(http.server.BaseHTTPRequestHandler):
 def main():
     if "stubborn" in sys.argv:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    if "fork" in sys.argv:
-        os.fork()
+    # A forked worker shares the script and the arguments, and says nothing.
+    speaks = "fork" not in sys.argv or os.fork() > 0
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Health)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
@@ -42,10 +42,12 @@ def main():
         ticks = int(stream.read().rpartition(b")")[2].split()[19])
     with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as stream:
         boot = stream.read().strip()
-    print(json.dumps({
+    facts = {
         "pid": os.getpid(), "start_ticks": ticks, "boot_id": boot, "pid_namespace": os.readlink("/proc/self/ns/pid"), "hostname": socket.gethostname(),
         "thread": thread.native_id, "port": server.server_address[1], "silent_port": silent.getsockname()[1],
-    }), flush=True)
+    }
+    if speaks:
+        print(json.dumps(facts), flush=True)
     limit = time.monotonic() + float(sys.argv[1])
     while time.monotonic() < limit:
         connection = None

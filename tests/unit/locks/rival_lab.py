@@ -31,8 +31,11 @@ def ask(work: Path, **arguments) -> dict:
     child = os.fork()
     if child == 0:
         os.dup2(write, 1)
-        module.main()
-        os._exit(0)
+        try:
+            module.main()
+        finally:
+            sys.stdout.flush()
+            os._exit(0)
     os.close(write)
     with os.fdopen(read, encoding="utf-8") as stream:
         answer = json.load(stream)

@@ -59,11 +59,10 @@ def test_a_stubborn_one_is_killed_after_its_time(scenes):
     assert {item["signal"] for item in scenes["duplicates"]["result"]["ended"]} == {"TERM"}
 
 
-def test_what_is_not_proven_is_refused_by_name(scenes):
+def test_one_of_another_container_is_left_alone_and_named(scenes):
     result = scenes["container"]["result"]
-    assert result["failed"]
-    assert [item["pid"] for item in result["refused"]]
-    assert "PID namespace" in result["msg"]
+    assert "failed" not in result
+    assert [(item["foreign"], "PID namespace" in item["reason"]) for item in result["refused"]] == [(True, True)]
 
 
 def test_the_services_own_is_told_by_its_supervisor_and_shows_no_secret(scenes):
@@ -86,7 +85,7 @@ def test_children_belong_to_the_family_of_their_root():
 def test_an_unreadable_executable_is_never_ended():
     choice = _processes.choose([orchestrator(10, service=True), orchestrator(20, executable=None)], "here")
     assert choice["end"] == []
-    assert [item["pid"] for item in choice["refused"]] == [20]
+    assert [(item["pid"], item["foreign"]) for item in choice["refused"]] == [(20, False)]
 
 
 def test_a_pid_that_went_to_another_process_is_not_ended():
