@@ -189,6 +189,14 @@ def _value(text: str, position: int, shell: bool) -> tuple[str, int, int]:
     return "".join(pieces[:keep]), position, newlines
 
 
+def joined(*environments: t.Mapping[str, str]) -> dict[str, str]:
+    """Several environments as one; the later one wins."""
+    result: dict[str, str] = {}
+    for environment in environments:
+        result.update(environment)
+    return result
+
+
 def as_environment(assignments: t.Iterable[Assignment]) -> dict[str, str]:
     """Name to value; the last assignment of a name counts."""
     return {item.name: item.value for item in assignments}
@@ -234,31 +242,30 @@ def parse_unit(text: str, location: str) -> list[Directive]:
 def unit_words(value: str) -> list[str]:
     """Splits a directive's value into words as systemd does: quotes around whole words, C escapes."""
     words: list[str] = []
-    current: list[str] | None = None
+    current: list[str] = []
+    begun = False
     quote, position = "", 0
     escapes = {"n": "\n", "t": "\t", "s": " ", "r": "\r", "\\": "\\", "'": "'", '"': '"', " ": " "}
     while position < len(value):
         character = value[position]
-        if character == "\\" and position + 1 < len(value):
+        if not quote and character in " \t":
+            if begun:
+                words.append("".join(current))
+                current, begun = [], False
+        elif character == "\\" and position + 1 < len(value):
             position += 1
             # What is no escape to systemd keeps its backslash.
-            current = (current or []) + [escapes.get(value[position], "\\" + value[position])]
-        elif quote:
-            if character == quote:
-                quote = ""
-            elif current is not None:
-                current.append(character)
-        elif character in "'\"":
-            quote = character
-            current = current if current is not None else []
-        elif character in " \t":
-            if current is not None:
-                words.append("".join(current))
-                current = None
+            current.append(escapes.get(value[position], "\\" + value[position]))
+            begun = True
+        elif quote and character == quote:
+            quote = ""
+        elif not quote and character in "'\"":
+            quote, begun = character, True
         else:
-            current = (current or []) + [character]
+            current.append(character)
+            begun = True
         position += 1
-    if current is not None:
+    if begun:
         words.append("".join(current))
     return words
 
@@ -467,7 +474,7 @@ def _tokens(text: str) -> list[_Token]:
             end = text.find("\n", position)
             position = size if end < 0 else end
             continue
-        operator = next((item for item in _OPERATORS if text.startswith(item, position)), None)
+        operator = next((item for item in _OPERATORS if text.startswith(item, position)), None) if character in "&|;()<>\n" else None
         if operator:
             if operator[0] in "<>" and pieces is not None and all(piece.isdigit() for piece, _expandable in pieces):
                 pieces = None
@@ -726,7 +733,7 @@ def find_invocation(argv: t.Sequence[str], environment: t.Mapping[str, str] | No
         if depth and MODULE_NAME in word and any(character.isspace() for character in word):
             script = parse_script(word, dict(environment, **own), directory)
             for command in script.commands:
-                found = find_invocation(command.argv, dict(environment, **own, **command.environment), command.directory, depth - 1)
+                found = find_invocation(command.argv, joined(environment, own, command.environment), command.directory, depth - 1)
                 if found:
                     return found if found.output else found._replace(output=command.output)
     return None

@@ -149,7 +149,7 @@ def _from_script(files: Files, found: Found, script_text: str, environment: t.Ma
         if path:
             found.note_updates(path, command.line, shown)
         if result is None:
-            result = resolve(files, found, command.argv, dict(environment, **sourced, **command.environment), command.directory, location, scope, active,
+            result = resolve(files, found, command.argv, _text.joined(environment, sourced, command.environment), command.directory, location, scope, active,
                              depth, command.output)
     return result
 

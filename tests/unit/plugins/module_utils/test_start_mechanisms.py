@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import shlex
+import time
 
 import pytest
 from hypothesis import given, settings
@@ -76,6 +77,16 @@ def test_unit_and_drop_ins_merge_as_systemd_has_it() -> None:
     assert (continued.line, continued.value) == (5, "/usr/bin/python3 a.py --flag")
 
 
+def test_huge_files_take_no_time() -> None:
+    started = time.process_time()
+    for text in ("[Service]\nExecStart=" + "a" * 200000, "[Service]\n" + "E=x \\\n" * 20000, "'" * 100001, "$(" * 50000, "A=" + "x" * 100000):
+        for directive in mechanisms.parse_unit(text, "u"):
+            assert mechanisms.exec_words(directive.value) is not None
+        mechanisms.parse_script(text)
+        mechanisms.parse_dotenv(text)
+    assert time.process_time() - started < 10.0
+
+
 def test_unit_words_expand_specifiers_and_variables() -> None:
     words = mechanisms.unit_words(r"""--a "b c" 'd' e\ f ${ONE} $MANY %H 100%% $$x""")
     expanded = mechanisms.expand_unit_words(words, {"ONE": "1 1", "MANY": "2 3"}, {"H": "node"})
@@ -137,6 +148,31 @@ def test_invocations_are_found_through_what_wraps_them(line: str, interpreter: s
 def test_a_script_gets_its_arguments() -> None:
     script = mechanisms.parse_script('run --one "$1" $2 -- "$@" ${3:-none} "$@x"\n', {}, None, ["a b", "c"])
     assert script.commands[0].argv == ["run", "--one", "a b", "c", "--", "a b", "c", "none", "$@x"]
+
+
+# Pieces of scripts in any order: what a parser meets in a file that somebody edited by hand.
+PIECES = ("if ", "then ", "else ", "elif ", "fi ", "[ -x /a ] ", "[ ! -f ~/b ] ", "&&", "||", ";", "\n", "\\\n", "'", '"', "$(", "`", ")", "(", "${", "}", "$@", "$1",
+          "${A:-b}", "A=1 ", "export ", "cd ", "source ", "<<EOF\n", "EOF\n", ">", "2>&1 ", "&", "python scripts/p2p_orchestrator.py ", "--peers a,b ",
+          "bash -c ", "#", "~/x ", "set -a ", "set ", "in ", "do ", "done ", "\\", "\0")
+
+
+@settings(derandomize=True, max_examples=300, deadline=None)
+@given(st.lists(st.sampled_from(PIECES), max_size=40), st.booleans())
+def test_no_script_is_too_odd_to_be_read(pieces: list[str], holds: bool) -> None:
+    text = "".join(pieces)
+    script = mechanisms.parse_script(text, {"HOME": "/h", "A": "0"}, "/d", ["x", "y z"], lambda operator, path: holds)
+    for command in script.commands:
+        found = mechanisms.find_invocation(command.argv, command.environment, command.directory)
+        assert found is None or "p2p_orchestrator.py" in text
+        assert 1 <= command.line <= text.count("\n") + 1
+    for directive in mechanisms.parse_unit(text, "u"):
+        assert isinstance(mechanisms.expand_unit_words(mechanisms.exec_words(directive.value), {"A": "1"}, {}), list)
+    assert mechanisms.activation(text, "/p")["kind"] in ("none", "venv", "conda", "other")
+
+
+def test_a_variable_set_twice_on_the_way_is_no_fault() -> None:
+    found = mechanisms.find_invocation(["env", "A=1", "bash", "-c", "A=2 python scripts/p2p_orchestrator.py"], {"A": "0"})
+    assert found is not None and found.environment["A"] == "2"
 
 
 def test_options_take_the_last_of_a_name_in_both_spellings() -> None:
