@@ -151,9 +151,9 @@ def test_a_script_gets_its_arguments() -> None:
 
 
 # Pieces of scripts in any order: what a parser meets in a file that somebody edited by hand.
-PIECES = ("if ", "then ", "else ", "elif ", "fi ", "[ -x /a ] ", "[ ! -f ~/b ] ", "&&", "||", ";", "\n", "\\\n", "'", '"', "$(", "`", ")", "(", "${", "}",
-          "$@", "$1", "${A:-b}", "A=1 ", "export ", "cd ", "source ", "<<EOF\n", "EOF\n", ">", "2>&1 ", "&", "python scripts/p2p_orchestrator.py ", "--peers a,b ",
-          "bash -c ", "#", "~/x ", "set -a ", "set ", "in ", "do ", "done ", "\\", "\0")
+PIECES = ("if ", "then ", "else ", "elif ", "fi ", "[ -x /a ] ", "[ ! -f ~/b ] ", "&&", "||", ";", "\n", "\\\n", "'", '"', "$(", "`", ")", "(",
+          "${", "}", "$@", "$1", "${A:-b}", "A=1 ", "export ", "cd ", "source ", "<<EOF\n", "EOF\n", ">", "2>&1 ", "&", "--peers a,b ",
+          "python scripts/p2p_orchestrator.py ", "bash -c ", "#", "~/x ", "set -a ", "set ", "in ", "do ", "done ", "\\", "\0")
 
 
 @settings(derandomize=True, max_examples=300, deadline=None)
