@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import configparser
 import copy
+import hashlib
 import json
 import os
 import shlex
@@ -228,7 +229,8 @@ def test_the_hosts_file_lands_as_it_is_and_secrets_stay_out(rendered):
         text = json.dumps(result)
         assert "correct horse" not in text
         assert content(result, result["service"]["path"] + "/config/distributed_hosts.yaml") == HOSTS_FILE
-    assert "/etc/ringrift/election-password" in rendered["voter"]["wanted"]["target"]["files"]
+    password = rendered["voter"]["wanted"]["target"]["files"]["/etc/ringrift/election-password"]
+    assert password == hashlib.sha256(b"correct horse battery\n").hexdigest()
     assert "/etc/ringrift/election-password" not in rendered["field"]["wanted"]["target"]["files"]
 
 
@@ -261,7 +263,8 @@ def test_a_provider_fills_in_what_the_file_does_not_say_and_the_operator_wins(tm
     }
     found = render(tmp_path, cases)
     assert {name: (item["service"]["user"], item["service"]["path"]) for name, item in found.items()} == {
-        "runpod": ("root", "/workspace/ringrift"), "alone": ("root", "/workspace/ringrift"), "moved": ("root", "/volume/ringrift"), "lambda": ("ubuntu", "/home/ubuntu/ringrift/ai-service"),
+        "runpod": ("root", "/workspace/ringrift"), "alone": ("root", "/workspace/ringrift"),
+        "moved": ("root", "/volume/ringrift"), "lambda": ("ubuntu", "/home/ubuntu/ringrift/ai-service"),
         "own": ("trainer", "/home/trainer/ringrift/ai-service"),
     }
     assert "block" in files(found["runpod"])["/post_start.sh"] and files(found["alone"])["/post_start.sh"] == files(found["runpod"])["/post_start.sh"]

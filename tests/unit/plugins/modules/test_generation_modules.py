@@ -41,14 +41,23 @@ PLAY = """
     - {name: predicted, ringrift.p2p.node_config: *node_config, check_mode: true, diff: true, register: predicted}
     - {name: written, ringrift.p2p.node_config: *node_config, diff: true, register: written}
     - {name: again, ringrift.p2p.node_config: *node_config, register: again}
-    - {name: refused, ringrift.p2p.node_config: {state_dir: "{{ state }}", files: [{path: "{{ home }}"}, {path: x, content: y}]}, register: refused, failed_when: false}
+    - name: refused
+      ringrift.p2p.node_config: {state_dir: "{{ state }}", files: [{path: "{{ home }}"}, {path: x, content: y}]}
+      register: refused
+      failed_when: false
     - {name: back, ringrift.p2p.node_config: {state: rolled_back, generation: g1, state_dir: "{{ state }}"}, register: back}
     - {name: back_again, ringrift.p2p.node_config: {state: rolled_back, generation: g1, state_dir: "{{ state }}"}, register: back_again}
     - {name: foreseen, ringrift.p2p.orchestrator_release: *release, check_mode: true, register: foreseen}
     - {name: installed, ringrift.p2p.orchestrator_release: *release, register: installed}
     - {name: kept, ringrift.p2p.orchestrator_release: *release, register: kept}
-    - {name: missing, ringrift.p2p.orchestrator_release: {root: "{{ home }}", release: "{{ release_id }}", bundle: /nonexistent}, register: missing, failed_when: false}
-    - {name: planned, ringrift.p2p.orchestrator_bundle: {python_version: 3.11.2, machine: x86_64, cache_dir: "{{ home }}/cache"}, check_mode: true, register: planned}
+    - name: missing
+      ringrift.p2p.orchestrator_release: {root: "{{ home }}", release: "{{ release_id }}", bundle: /nonexistent}
+      register: missing
+      failed_when: false
+    - name: planned
+      ringrift.p2p.orchestrator_bundle: {python_version: 3.11.2, machine: x86_64, cache_dir: "{{ home }}/cache"}
+      check_mode: true
+      register: planned
     - {name: unknown, ringrift.p2p.orchestrator_bundle: {python_version: 3.11.2, machine: vax}, register: unknown, failed_when: false}
     - ansible.builtin.copy:
         content: "{{ dict(names | zip(names | map('extract', vars))) | to_json }}"
@@ -123,7 +132,7 @@ def test_a_bundle_is_carried_over_installed_and_then_left_alone(ran):
     assert os.readlink(str(folder / "home" / "current")) == "releases/" + RELEASE
     assert not results["kept"]["changed"] and results["kept"]["current"] == RELEASE
     assert "build it with ringrift.p2p.orchestrator_bundle" in results["missing"]["msg"]
-    assert not [name for name in os.listdir(str(folder / "remote"))]
+    assert os.listdir(str(folder / "remote")) == []
 
 
 def test_a_bundle_is_only_planned_in_check_mode_and_an_unknown_machine_is_told(ran):

@@ -33,8 +33,10 @@ def test_what_runs_counts_more_than_what_is_written():
                       environment={"RINGRIFT_A": "unit", "P2P_B": "1", "HOME": "/"}),
             mechanism("cron", "/etc/cron.d/x", active=False, arguments=["--training-only"], environment={"RINGRIFT_C": "not in force"}),
         ],
-        "running": {"pid": 7, "argv": ["python", "x.py", "--host", "::"], "environment": {"RINGRIFT_A": "running", "RINGRIFT_IS_COORDINATOR": "true",
-                                                                                        "RINGRIFT_CLUSTER_AUTH_TOKEN": "********"}},
+        "running": {
+            "pid": 7, "argv": ["python", "x.py", "--host", "::"],
+            "environment": {"RINGRIFT_A": "running", "RINGRIFT_IS_COORDINATOR": "true", "RINGRIFT_CLUSTER_AUTH_TOKEN": "********"},
+        },
     }
     found = _managed_files.adopted_start(observation)
     assert found["environment"] == {"P2P_B": "1", "RINGRIFT_A": "running"} and found["arguments"] == ["--host", "::"]
