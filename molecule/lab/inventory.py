@@ -90,7 +90,7 @@ def write(known, chosen, only):
     if os.path.exists(variables):
         _write(os.path.join(FOLDER, "group_vars", "all", "10-project.yml"), read(variables))
     _write(os.path.join(FOLDER, "group_vars", "all", "90-lab.yml"), yaml.safe_dump({
-        "p2p_pinned_seeds": [{"address": f"{known[name].public}:{PORT}", "node": name} for name in PINNED],
+        "p2p_pinned_seeds": [{"address": f"{known[name].public}:{PORT}", "node": name} for name in PINNED if known[name] in chosen or not only],
         "orchestrator_source": "embedded",
         # The embedded orchestrator beats every second.
         "p2p_window": 10,
