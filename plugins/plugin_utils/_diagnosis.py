@@ -111,8 +111,11 @@ def _seeds(node: str, observation: Observation, plan: t.Mapping[str, t.Any]) -> 
     if effective and wanted.get("class") == "outside" and all(is_overlay(address) for address in effective):
         found.append(_findings.make("SEEDS_OVERLAY_ONLY", node, ["in effect: " + ", ".join(effective[:SEEDS_TRIED])]))
     elif effective and all(address in tried and not tried[address].get("health") for address in effective[:SEEDS_TRIED]):
-        found.append(_findings.make("SEEDS_UNREACHABLE", node, ["%s: %s" % (address, tried[address].get("error") or "no answer")
-                                                                for address in effective[:SEEDS_TRIED]]))
+        # Where the plan knows none that are better, writing them again repairs nothing.
+        better = [address for address in wanted.get("peers") or [] if address not in effective[:SEEDS_TRIED]]
+        finding = _findings.make("SEEDS_UNREACHABLE", node, ["%s: %s" % (address, tried[address].get("error") or "no answer")
+                                                             for address in effective[:SEEDS_TRIED]])
+        found.append(finding if better else dict(finding, repairable=False, repair=None))
     updating = _section(observation, "orchestrator").get("self_updating") or []
     if updating:
         found.append(_findings.make("SEEDS_NOT_LASTING", node, ["%s:%s: %s" % (item.get("location"), item.get("line"), item.get("command")) for item in updating]))
@@ -149,7 +152,10 @@ def _drift(node: str, observation: Observation, target: t.Mapping[str, t.Any] | 
     if not target:
         return []
     evidence = []
-    present = observation.get("files") or {}
+    present = dict(observation.get("files") or {})
+    own_copy = _section(observation, "hosts_file")
+    if own_copy.get("path"):
+        present.setdefault(own_copy["path"], own_copy)
     for path, sha256 in sorted((target.get("files") or {}).items()):
         actual = present.get(path) or {}
         if not actual.get("exists"):
@@ -221,6 +227,19 @@ def _tokens(observations: t.Mapping[str, Observation]) -> list[Finding]:
     return [_findings.make("TOKEN_MISMATCH", None, evidence)]
 
 
+def _nat(plan: t.Mapping[str, t.Any]) -> list[Finding]:
+    """Where what the nodes observed contradicts what the file says about NAT."""
+    found = []
+    for node, nat in sorted((plan.get("nat") or {}).items()):
+        if nat.get("observed") is True and not nat.get("declared"):
+            found.append(_findings.make(
+                "FILE_CONTRADICTION", node, ["the file does not call it nat_blocked, but %d nodes that tried cannot dial it while it can dial out" % nat["asked"]],
+                remedy="stabilize.yml writes nat_blocked: true into the hosts file."))
+        elif nat.get("observed") is False and nat.get("declared"):
+            found.append(_findings.make("FILE_CONTRADICTION", node, ["the file calls it nat_blocked, but %d of %d nodes that tried can dial it" % (nat["reached"], nat["asked"])]))
+    return found
+
+
 def _cluster_findings(state: t.Mapping[str, t.Any], plan: t.Mapping[str, t.Any]) -> list[Finding]:
     found = []
     quorum = state["quorum"]
@@ -286,7 +305,7 @@ def diagnose(cluster: t.Mapping[str, t.Any], plan: t.Mapping[str, t.Any], observ
     findings += [dict(item) for item in cluster.get("findings") or []]
     if len(seen) > 1:
         findings += _tokens(seen)
-    findings += _cluster_findings(state, plan)
+    findings += _nat(plan) + _cluster_findings(state, plan)
     if not settings.get("disable_rivals"):
         findings = [dict(item, repairable=False, repair=None) if item["code"] == "RIVAL_MANAGER" else item for item in findings]
     findings = _findings.order(findings)

@@ -112,8 +112,10 @@ def test_a_public_seed_behind_five_dead_ones_still_counts_but_the_seventh_does_n
     assert codes(diagnose({"vast1": observation("vast1", seeds=seeds, candidates=tried)}), "vast1") == []
     sixth = "203.0.113.15:8770"
     seeds = {"effective": [*dead, sixth, "203.0.113.1:8770"]}
-    result = diagnose({"vast1": observation("vast1", seeds=seeds, candidates={**tried, sixth: {"health": False}})})
-    assert codes(result, "vast1") == ["SEEDS_UNREACHABLE"]
+    changed = {"vast1": observation("vast1", seeds=seeds, candidates={**tried, sixth: {"health": False}})}
+    result = diagnose(changed, plan(vast1={"peers": ["203.0.113.1:8770"]}))
+    assert codes(result, "vast1") == ["SEEDS_UNREACHABLE"] and result["work"]["configure"] == ["vast1"]
+    assert diagnose(changed, plan(vast1={"peers": dead}))["work"]["configure"] == []
 
 
 def test_coordinator_environment_on_a_gpu_node_is_named_with_its_place():
@@ -151,6 +153,24 @@ def test_drift_and_pending_restart_are_told_apart():
     pending = observation("gpu1", running={"pid": 10, "generation": "g0", "argv": []})
     result = diagnose({"gpu1": pending})
     assert codes(result, "gpu1") == ["RESTART_PENDING"] and result["work"] == {"configure": [], "restart": ["gpu1"], "down": [], "forced": []}
+
+
+def test_the_nodes_copy_of_the_hosts_file_is_compared_wherever_it_lies():
+    path = "/root/ringrift/ai-service/config/distributed_hosts.yaml"
+    wanted = targets()
+    wanted["gpu1"]["files"] = {path: "new"}
+    old = observation("gpu1", hosts_file={"path": path, "exists": True, "sha256": "old"})
+    assert codes(diagnose({"gpu1": old}, targets=wanted), "gpu1") == ["CONFIG_DRIFT"]
+    new = observation("gpu1", hosts_file={"path": path, "exists": True, "sha256": "new"})
+    assert codes(diagnose({"gpu1": new}, targets=wanted), "gpu1") == []
+
+
+def test_observed_nat_that_the_file_does_not_know_is_a_contradiction():
+    the_plan = plan()
+    the_plan["nat"] = {"gpu1": {"declared": False, "observed": True, "asked": 4, "reached": 0},
+                       "v1": {"declared": True, "observed": False, "asked": 3, "reached": 3}, "v2": {"declared": True, "observed": True}}
+    result = diagnose(the_plan=the_plan)
+    assert codes(result, "gpu1") == codes(result, "v1") == ["FILE_CONTRADICTION"] and codes(result, "v2") == []
 
 
 def test_a_node_that_nobody_sees_is_not_connected():
