@@ -310,7 +310,9 @@ def diagnose(cluster: t.Mapping[str, t.Any], plan: t.Mapping[str, t.Any], observ
         findings = [dict(item, repairable=False, repair=None) if item["code"] == "RIVAL_MANAGER" else item for item in findings]
     findings = _findings.order(findings)
 
-    work = _work(findings, seen, scope, targets, grace)
+    # For a node whose class has too few seeds nothing is written.
+    refused = {name for name, wanted in plan["nodes"].items() if wanted.get("seeds_refused")}
+    work = _work(findings, seen, [name for name in scope if name not in refused], targets, grace)
     problems = _problems(findings, state, scope)
     codes: dict[str, list[str]] = {name: [] for name in members}
     for item in findings:

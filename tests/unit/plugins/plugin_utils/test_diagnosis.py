@@ -253,6 +253,12 @@ def test_seed_findings_come_from_the_plan():
     assert sorted(codes(diagnose(the_plan=the_plan), None)) == ["RELAY_SHORTAGE", "SEEDS_REFUSED", "SEED_DEAD"]
 
 
+def test_nothing_is_written_to_a_node_whose_seeds_were_refused():
+    drifted = {name: observation(name, files={}) for name in ("gpu1", "vast1")}
+    result = diagnose(drifted, plan(vast1={"seeds_refused": "only 1 answers"}))
+    assert result["work"]["configure"] == ["gpu1"] and "CONFIG_DRIFT" in codes(result, "vast1")
+
+
 def test_every_code_of_the_catalogue_is_whole():
     for code, entry in _findings.CATALOGUE.items():
         assert entry.severity in _findings.SEVERITIES and entry.summary and entry.remedy, code

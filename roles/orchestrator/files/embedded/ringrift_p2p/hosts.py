@@ -50,7 +50,9 @@ class Host:
         ssh_host = usable(entry.get("ssh_host"))
         overlay = usable(entry.get("tailscale_ip")) or (ssh_host if is_overlay(ssh_host) else None)
         self.overlay = overlay if is_overlay(overlay) else None
-        self.public = usable(entry.get("p2p_public_host")) or (ssh_host if ssh_host and not is_overlay(ssh_host) else None)
+        # On Vast and RunPod ssh goes through a gateway or a mapped port, at which nothing but ssh answers.
+        gateway = name.startswith(("vast-", "runpod-")) or bool(entry.get("vast_instance_id") or entry.get("runpod_id"))
+        self.public = usable(entry.get("p2p_public_host")) or (ssh_host if ssh_host and not is_overlay(ssh_host) and not gateway else None)
         self.port = _port(entry.get("p2p_port", DEFAULT_PORT))
         self.public_port = _port(entry.get("p2p_public_port", self.port))
 
