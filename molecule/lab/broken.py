@@ -221,7 +221,8 @@ def files(node, known, launcher_source, hosts_file, password, token):
         )))
         result.append(File("/etc/systemd/system/multi-user.target.wants/thermal-log.service", link=UNRELATED_UNIT))
     if node.name == COORDINATOR_BY_ENVIRONMENT:
-        result.append(File(f"{node.path}/.env.local", "# copied from the coordinator\nRINGRIFT_IS_COORDINATOR=true\nRINGRIFT_LOG_LEVEL=INFO\n", owner=node.user))
+        content = "# copied from the coordinator\nRINGRIFT_IS_COORDINATOR=true\nRINGRIFT_LOG_LEVEL=INFO\n"
+        result.append(File(f"{node.path}/.env.local", content, owner=node.user))
     return result
 
 

@@ -32,7 +32,8 @@ def known():
     ("# deb http://old.example/debian bookworm main\ndeb http://new.example/debian bookworm main\n", "http://new.example/debian"),
     ("deb http://s.example/debian-security bookworm-security main\ndeb http://m.example/debian bookworm main\n", "http://m.example/debian"),
     ("Types: deb\nURIs: http://m.example/debian\nSuites: bookworm bookworm-updates\nComponents: main\n", "http://m.example/debian"),
-    ("Types: deb\nURIs: http://s.example/\nSuites: bookworm-security\nComponents: main\n\nTypes: deb\nURIs: http://m.example/d\nSuites: bookworm\nComponents: main\n",
+    ("Types: deb\nURIs: http://s.example/\nSuites: bookworm-security\nComponents: main\n\n"
+     "Types: deb\nURIs: http://m.example/d\nSuites: bookworm\nComponents: main\n",
      "http://m.example/d"),
     ("deb cdrom:[Debian 12]/ bookworm main\n", None),
     ("deb https://tools.example/apt stable tools\n", None),
