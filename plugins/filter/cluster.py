@@ -93,6 +93,10 @@ def cluster_events(hosts: t.Iterable[str], hostvars: t.Mapping[str, t.Any], run:
     return _changes.events(_registered(hosts, hostvars), run, summary)
 
 
+def _came_through(result: t.Mapping[str, t.Any] | None) -> bool:
+    return bool(result) and not result.get("unreachable") and not result.get("failed")
+
+
 def cluster_stopped(wave: t.Iterable[str], hostvars: t.Mapping[str, t.Any]) -> str:
     """Why the run must stop after this wave of restarts; empty when every node of it came back."""
     reasons = []
@@ -100,7 +104,7 @@ def cluster_stopped(wave: t.Iterable[str], hostvars: t.Mapping[str, t.Any]) -> s
         host = hostvars.get(name) or {}
         if host.get("p2p_restart_failure"):
             reasons.append("%s: %s" % (name, host["p2p_restart_failure"]))
-        elif (host.get("p2p_restarted") or {"unreachable": True}).get("unreachable"):
+        elif not any(_came_through(host.get(register)) for register in ("p2p_restarted", "p2p_answering")):
             reasons.append("%s became unreachable while it was being restarted" % name)
     return "; ".join(reasons)
 

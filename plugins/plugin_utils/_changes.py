@@ -41,6 +41,10 @@ def _rivals(result: Results) -> list[str]:
     return ["disabled %s %s" % (item.get("kind"), item.get("name")) for item in result.get("rivals") or [] if item.get("action") == "disabled"]
 
 
+def _rivals_restored(result: Results) -> list[str]:
+    return ["put back %s %s" % (item.get("kind"), item.get("name")) for item in result.get("rivals") or [] if item.get("action") == "restored"]
+
+
 def _processes(result: Results) -> list[str]:
     return ["ended process %s" % item.get("pid") for item in result.get("ended") or []]
 
@@ -49,6 +53,8 @@ def _restarted(result: Results) -> list[str]:
     if result.get("failed"):
         return ["tried to restart the orchestrator: %s" % result.get("msg")]
     before = (result.get("before") or {}).get("pid")
+    if result.get("started_after") is None and result.get("stopped_after") is not None:
+        return ["stopped the orchestrator"]
     done = "restarted" if before else "started"
     joined = result.get("joined_after")
     return ["%s the orchestrator%s" % (done, ", joined after %.0f s" % joined if isinstance(joined, (int, float)) else "")]
@@ -69,6 +75,7 @@ REGISTERED: dict[str, t.Callable[[Results], list[str]]] = {
     "p2p_processes_ended": _processes,
     "p2p_restart_failed": _restarted,
     "p2p_rolled_back": _rolled_back,
+    "p2p_rivals_restored": _rivals_restored,
     "p2p_restarted": _restarted,
 }
 # Tasks that act on the controller, whichever host ran them.
