@@ -27,10 +27,12 @@ def build(before: t.Mapping[str, t.Any], after: t.Mapping[str, t.Any] | None, ch
 
     ``before`` and ``after`` are results of ``_diagnosis.diagnose`` (``after`` is None where nothing was to be done or check
     mode ran), ``changes`` {node or "controller": [what was done]}, ``run`` {id, started, finished, user, controller, revision,
-    limit, check_mode}, ``problems`` what went wrong beyond the diagnosis (a refused guard, a node that did not come back).
+    limit, check_mode, rollback}, ``problems`` what went wrong beyond the diagnosis (a refused guard, a node that did not come back).
+    Going back brings back what was wrong before, so the aim of a rollback is only that every node came back and the majority stands.
     """
     last = after or before
-    reasons = list(dict.fromkeys([*problems, *last["problems"]]))
+    left = last["problems"] if not run.get("rollback") else [] if last["state"]["quorum"]["ok"] else ["no majority of the voters"]
+    reasons = list(dict.fromkeys([*problems, *left]))
     return {
         "schema": SCHEMA, "run": dict(run), "before": _picture(before), "after": _picture(last), "verified": after is not None,
         "changes": {node: list(items) for node, items in sorted(changes.items()) if items},
@@ -75,6 +77,10 @@ def _findings_table(findings: t.Sequence[t.Mapping[str, t.Any]]) -> list[str]:
     return lines
 
 
+def _success(report: t.Mapping[str, t.Any]) -> str:
+    return "The nodes went back one generation." if report["run"].get("rollback") else "The cluster is healthy."
+
+
 def as_markdown(report: t.Mapping[str, t.Any]) -> str:
     """The report as a page for people."""
     run = report["run"]
@@ -82,7 +88,7 @@ def as_markdown(report: t.Mapping[str, t.Any]) -> str:
         run.get("id"), run.get("user"), run.get("controller"), run.get("started"), run.get("finished"),
         ", limited to `%s`" % run["limit"] if run.get("limit") else "", ", check mode" if run.get("check_mode") else ""), ""]
     if report["reached"]:
-        lines += ["**The cluster is healthy.**", ""]
+        lines += ["**%s**" % _success(report), ""]
     else:
         lines += ["**The aim was not reached:**", ""] + ["- %s" % item for item in report["problems"]] + [""]
     lines += ["| | Connected | Voters alive | Majority | Leader |", "|---|---|---|---|---|"]
@@ -125,7 +131,7 @@ def as_lines(report: t.Mapping[str, t.Any]) -> list[str]:
     if len(left) > TERMINAL_FINDINGS:
         lines.append("… and %d more findings, see the report" % (len(left) - TERMINAL_FINDINGS))
     if report["reached"]:
-        lines.append("the cluster is healthy")
+        lines.append(_success(report))
     else:
         lines.append("NOT REACHED:")
         lines += ["  - " + item for item in report["problems"]]

@@ -278,6 +278,8 @@ def test_the_report_tells_before_after_and_why_not():
     failed = _report.build(before, None, {}, run, ["the guard refused to stop v2"])
     assert not failed["reached"] and failed["problems"][0] == "the guard refused to stop v2" and not failed["verified"]
     assert "NOT REACHED:" in _report.as_lines(failed)
+    back = _report.build(after, before, {"gpu1": ["took back generation g1"]}, {**run, "rollback": True})
+    assert back["reached"] and "The nodes went back one generation." in _report.as_lines(back)
 
 
 def test_diagnosis_does_not_change_what_it_is_given():
