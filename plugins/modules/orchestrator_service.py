@@ -144,7 +144,7 @@ options:
   lease_path:
     description: File of the lease.
     type: path
-    default: /var/lib/ringrift-p2p/restart.lease
+    default: /run/ringrift-p2p/restart.lease
 seealso:
   - module: ringrift.p2p.cluster_health
   - module: ringrift.p2p.restart_lease
@@ -301,7 +301,7 @@ ARGUMENTS = {
     "token_file": {"type": "path", "default": "/etc/ringrift/cluster-token", "no_log": False},
     "expected_generation": {"type": "str"},
     "lease": {"type": "str"},
-    "lease_path": {"type": "path", "default": "/var/lib/ringrift-p2p/restart.lease"},
+    "lease_path": {"type": "path", "default": "/run/ringrift-p2p/restart.lease"},
 }
 
 # Seconds between two looks at a process.

@@ -37,7 +37,7 @@ options:
   path:
     description: File of the lease.
     type: path
-    default: /var/lib/ringrift-p2p/restart.lease
+    default: /run/ringrift-p2p/restart.lease
   run_id:
     description: Name of the run. Without it, the action plugin derives one from the host and the process of the run.
     type: str
@@ -143,7 +143,7 @@ def main():
     module = AnsibleModule(
         argument_spec={
             "state": {"type": "str", "choices": ["acquired", "released"], "default": "acquired"},
-            "path": {"type": "path", "default": "/var/lib/ringrift-p2p/restart.lease"},
+            "path": {"type": "path", "default": "/run/ringrift-p2p/restart.lease"},
             "run_id": {"type": "str"},
             "holder": {"type": "dict"},
             "dead": {"type": "list", "elements": "dict", "default": []},
