@@ -147,6 +147,24 @@ def test_what_dies_stops_moving_and_its_duties_go_to_others(tmp_path):
         cluster.wait(lambda: cluster.joined("v1", "v2", "v3", "nat"))
 
 
+def test_node_behind_nat_is_a_member_as_long_as_one_of_its_relays_lives(tmp_path):
+    unwilling = {name: {"relay_capable": False} for name in ("v2", "v3")}
+    entries = dict(unwilling, nat={"force_relay_mode": True, "nat_blocked": True, "relay_primary": "v1", "relay_secondary": "worker"})
+    with Cluster(tmp_path, VOTERS + ["worker", "nat"], VOTERS, entries, {"nat": ["--advertise-port", "9"]}) as cluster:
+        cluster.start()
+        cluster.wait(cluster.joined)
+        cluster.wait(lambda: sorted(cluster.get("nat")["self"]["relays"]) == ["v1", "worker"], 30, "both relays")
+        cluster.kill("v1")
+        cluster.wait(lambda: cluster.get("v2")["all_peers"]["v1"]["status"] == "dead", 30, "v1 to be told dead")
+        assert moved(cluster, "v2", 1.5) == {"v3", "worker", "nat"}
+        cluster.kill("worker")
+        # It still dials out to the others, and nobody can come to it.
+        cluster.wait(lambda: all(cluster.get(name)["all_peers"]["nat"]["status"] == "dead" for name in ("v2", "v3")), 30, "nat to be told dead")
+        assert moved(cluster, "v2", 1.5) == {"v3"}
+        cluster.start("worker")
+        cluster.wait(lambda: cluster.joined("v2", "v3", "worker", "nat"), 40, "nat to come back through the relay that came back")
+
+
 def test_cut_off_leader_steps_down(tmp_path):
     with Cluster(tmp_path, VOTERS, VOTERS, timing=dict(FAST, RAFT_APPEND="0.4", RAFT_MINIMUM="1.5", RAFT_MAXIMUM="2.5", RAFT_FALLBACK="1.2")) as cluster:
         cluster.start()

@@ -474,11 +474,13 @@ class Node:
             if not self.relay_capable:
                 return "not_a_relay"
             return None if self.mailboxes.register(sender, now) else "relay_full"
-        if known is not None and known.incarnation == header["inc"] and known.status != membership.DEAD and known.card:
+        card = header.get("card")
+        # However well it dials out itself: behind NAT and without a relay nobody comes to it any more.
+        cut_off = type(card) is dict and bool(card.get("nat_blocked")) and not card.get("relays")
+        if known is not None and known.incarnation == header["inc"] and known.status != membership.DEAD and known.card and not cut_off:
             return None
         if self._dialled.get(sender) == header["inc"]:
             return None
-        card = header.get("card")
         if card is None:
             return "card"
         try:
