@@ -311,9 +311,9 @@ def diagnose(cluster: t.Mapping[str, t.Any], plan: t.Mapping[str, t.Any], observ
     findings = _findings.order(findings)
 
     # For a node whose class has too few seeds nothing is written.
-    refused = {name for name, wanted in plan["nodes"].items() if wanted.get("seeds_refused")}
+    refused = {name: wanted["seeds_refused"] for name, wanted in plan["nodes"].items() if wanted.get("seeds_refused")}
     work = _work(findings, seen, [name for name in scope if name not in refused], targets, grace)
-    problems = _problems(findings, state, scope)
+    problems = _problems(findings, state, scope, refused)
     codes: dict[str, list[str]] = {name: [] for name in members}
     for item in findings:
         if item["node"] in codes and item["code"] not in codes[item["node"]]:
@@ -354,9 +354,10 @@ def _work(findings: t.Sequence[Finding], seen: t.Mapping[str, Observation], scop
     return {"configure": sorted(configure), "restart": sorted(restart | down), "down": sorted(down), "forced": sorted(forced)}
 
 
-def _problems(findings: t.Sequence[Finding], state: t.Mapping[str, t.Any], scope: t.Sequence[str]) -> list[str]:
+def _problems(findings: t.Sequence[Finding], state: t.Mapping[str, t.Any], scope: t.Sequence[str], refused: t.Mapping[str, str]) -> list[str]:
     """Why the aim is not reached, one sentence each; empty when it is. Nodes outside the scope are not this run's aim."""
-    problems = []
+    # What is missing comes first: it explains what is said of its nodes below.
+    problems = ["no seeds were written: %s" % refused[name] for name in scope if name in refused]
     for name in scope:
         codes = ", ".join(dict.fromkeys(item["code"] for item in findings if item["node"] == name and item["repairable"] and not item.get("starting")))
         if not state["nodes"][name]["connected"]:

@@ -259,6 +259,12 @@ def test_nothing_is_written_to_a_node_whose_seeds_were_refused():
     assert result["work"]["configure"] == ["gpu1"] and "CONFIG_DRIFT" in codes(result, "vast1")
 
 
+def test_refused_seeds_are_an_error_of_the_run_that_was_to_write_them():
+    refused = plan(vast1={"seeds_refused": "only 1 answers"})
+    assert diagnose(the_plan=refused)["problems"] == ["no seeds were written: only 1 answers"]
+    assert diagnose(the_plan=refused, scope=["v1", "gpu1"])["problems"] == []
+
+
 def test_every_code_of_the_catalogue_is_whole():
     for code, entry in _findings.CATALOGUE.items():
         assert entry.severity in _findings.SEVERITIES and entry.summary and entry.remedy, code
