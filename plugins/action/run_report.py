@@ -38,7 +38,8 @@ class ActionModule(ActionBase):
             _point(os.path.join(directory, "latest"), report["run"]["id"])
             _append(os.path.join(directory, "audit.jsonl"), arguments["audit"])
         except OSError as exc:
-            raise AnsibleActionFail("the report cannot be written to %s: %s; set p2p_reports_directory to a folder that can be written" % (directory, exc)) from exc
+            raise AnsibleActionFail(
+                "the report cannot be written to %s: %s; set p2p_reports_directory to a folder that can be written" % (directory, exc)) from exc
         lines = _report.as_lines(report)
         result.update(changed=False, path=target, lines=lines, problems=report["problems"],
                       ansible_stats={"data": {"p2p_report": report}, "per_host": False, "aggregate": False})

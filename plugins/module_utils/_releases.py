@@ -32,6 +32,14 @@ class ReleaseError(Exception):
 # ---------------------------------------------------------------------------------------------------------------- pure
 
 
+def shared_fault(path):
+    """Why a path can't be shared by the releases, or C(None)."""
+    parts = path.split("/")
+    if posixpath.isabs(path) or path != posixpath.normpath(path) or ".." in parts or parts[0] in (".", "releases", "current", "scripts"):
+        return "%r is not a path below the orchestrator's folder that releases could share" % path
+    return None
+
+
 def member_fault(name, kind, size):
     """Why a member of an archive is not unpacked, or C(None). C(kind) is V(file), V(folder) or V(other)."""
     if kind == "other":
@@ -140,8 +148,11 @@ def checked_digest(archive, sha256):
         raise ReleaseError("the archive has sha256 %s, not %s; it was damaged on its way: repeat the run" % (found.hexdigest(), sha256))
 
 
-def unpack(archive, sha256, root, release, owner=None):
-    """Installs C(release) from C(archive) under C(root). Everything is checked before the first byte is written."""
+def unpack(archive, sha256, root, release, owner=None, shared=()):
+    """Installs C(release) from C(archive) under C(root). Everything is checked before the first byte is written.
+
+    C(shared) are paths below the release that become links to the same paths below C(root).
+    """
     checked_digest(archive, sha256)
     staging = os.path.join(root, "releases", ".unpacking-%s-%d" % (release, os.getpid()))
     try:
@@ -156,6 +167,7 @@ def unpack(archive, sha256, root, release, owner=None):
             _folders(staging, owner)
             for item in members:
                 _extract(tar, item, staging, owner)
+            _link_shared(root, staging, shared, owner)
     except (tarfile.TarError, EOFError) as exc:
         shutil.rmtree(staging, ignore_errors=True)
         raise ReleaseError("the archive can't be read: %s; remove it from the controller's cache and repeat the run" % exc) from exc
@@ -190,6 +202,17 @@ def _extract(tar, item, staging, owner):
         shutil.copyfileobj(tar.extractfile(item), target, 1 << 20)
         os.fchmod(target.fileno(), 0o755 if executable else 0o644)
     _own(place, owner)
+
+
+def _link_shared(root, staging, shared, owner):
+    """Links what all releases share. A folder (its name has no dot) that is not there yet is made."""
+    for path in shared:
+        if "." not in posixpath.basename(path):
+            _folders(os.path.join(root, path), owner)
+        place = os.path.join(staging, path)
+        _folders(os.path.dirname(place), owner)
+        os.symlink("../" * (2 + path.count("/")) + path, place)
+        _own(place, owner)
 
 
 def _write_beside(path, owner):

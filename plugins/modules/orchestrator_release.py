@@ -52,6 +52,18 @@ options:
     description: Whether C(current) is pointed at the release.
     type: bool
     default: false
+  shared:
+    description:
+      - Paths below the release that become links to the same paths below O(root), because all releases share them. One whose name has no dot
+        is a folder, which is made where it is missing.
+    type: list
+    elements: str
+    default: []
+  interpreter:
+    description:
+      - An interpreter on the node. With it, a release that is not in force is asked whether its imports work, and it is an error where they
+        do not. Nothing of it is run.
+    type: path
   owner:
     description: Who owns what is written; the user the module runs as by default.
     type: str
@@ -84,6 +96,19 @@ EXAMPLES = r"""
     bundle: "{{ bundle.path }}"
     sha256: "{{ bundle.sha256 }}"
     owner: ubuntu
+
+- name: Install your own orchestrator beside what runs
+  ringrift.p2p.orchestrator_release:
+    root: /home/ubuntu/ringrift/ai-service
+    release: "{{ packed.release }}"
+    bundle: "{{ packed.path }}"
+    sha256: "{{ packed.sha256 }}"
+    launcher: false
+    shared: [data, logs]
+    interpreter: /home/ubuntu/ringrift/ai-service/venv/bin/python
+    owner: ubuntu
+  vars:
+    packed: "{{ query('ringrift.p2p.orchestrator_source', source='local', path='~/src/ringrift', shared=['data', 'logs']) | first }}"
 """
 
 RETURN = r"""
@@ -110,8 +135,9 @@ done:
 import os
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.ringrift.p2p.plugins.module_utils import _releases
+from ansible_collections.ringrift.p2p.plugins.module_utils import _orchestrator_probe, _releases
 from ansible_collections.ringrift.p2p.plugins.module_utils._generations import owner_ids
+from ansible_collections.ringrift.p2p.plugins.module_utils._node_files import Files
 
 
 def install(wanted, owner, check):
@@ -129,8 +155,10 @@ def install(wanted, owner, check):
         if not check:
             if not wanted["archive"] or not wanted["sha256"]:
                 raise _releases.ReleaseError("release %s is not installed in %s and no bundle is given; give bundle and sha256" % (release, root))
-            _releases.unpack(wanted["archive"], wanted["sha256"], root, release, owner)
+            _releases.unpack(wanted["archive"], wanted["sha256"], root, release, owner, wanted["shared"])
             there = True
+    if there and wanted["interpreter"] and before != release:
+        check_imports(os.path.join(root, "releases", release), wanted["interpreter"])
     if wanted["launcher"]:
         source = os.path.join(root, "releases", release, _releases.LAUNCHER)
         # What a release that is not there yet brings along is only known once it is.
@@ -153,6 +181,17 @@ def install(wanted, owner, check):
     }
 
 
+def check_imports(path, interpreter):
+    """Raises ReleaseError where a start of the release would end at its imports."""
+    try:
+        found = _orchestrator_probe.imports(Files("/"), path, interpreter, path, path)
+    except (OSError, TimeoutError) as exc:
+        raise _releases.ReleaseError("the imports of %s can't be checked with %s: %s" % (path, interpreter, exc)) from exc
+    if not found["ok"]:
+        raise _releases.ReleaseError("%s would not start with %s: %s; install what it needs there, then repeat the run. What was in force still is"
+                                     % (path, interpreter, found["missing"] or found["error"]))
+
+
 def main():
     module = AnsibleModule(
         argument_spec={
@@ -162,6 +201,8 @@ def main():
             "sha256": {"type": "str"},
             "launcher": {"type": "bool", "default": True},
             "switch": {"type": "bool", "default": False},
+            "shared": {"type": "list", "elements": "str", "default": []},
+            "interpreter": {"type": "path"},
             "owner": {"type": "str"},
             "group": {"type": "str"},
             "keep": {"type": "int", "default": 8},
@@ -172,6 +213,9 @@ def main():
     wanted = module.params
     if not os.path.isabs(wanted["root"]):
         module.fail_json(msg="root %r is not absolute; give the folder on the node in full" % wanted["root"])
+    faults = [fault for fault in map(_releases.shared_fault, wanted["shared"]) if fault]
+    if faults:
+        module.fail_json(msg="; ".join(faults))
     try:
         owner = owner_ids(wanted["owner"], wanted["group"])
         result = install(wanted, owner, module.check_mode)

@@ -27,8 +27,14 @@ import tempfile
 import typing as t
 from pathlib import Path
 
-from packaging.markers import UndefinedEnvironmentName, default_environment
-from packaging.requirements import InvalidRequirement, Requirement
+try:
+    from packaging.markers import UndefinedEnvironmentName, default_environment
+    from packaging.requirements import InvalidRequirement, Requirement
+except ImportError as exc:
+    # ansible-core itself needs it, so that it is missing only where plugins are imported without ansible-core.
+    PACKAGING_ERROR: ImportError | None = exc
+else:
+    PACKAGING_ERROR = None
 
 COLLECTION = Path(__file__).resolve().parents[2]
 SOURCE = COLLECTION / "roles" / "orchestrator" / "files" / "embedded"
@@ -92,6 +98,8 @@ def select_requirements(text: str, python_version: str, machine: str, only: t.Co
     pip judges markers by the Python that runs it, not by the one that is asked for; so that is done here. C(only) names the packages to
     take. Raises BundleError for a line that is no requirement or has no hash.
     """
+    if PACKAGING_ERROR is not None:
+        raise BundleError("the Python package packaging is needed on the controller: %s" % PACKAGING_ERROR)
     environment = dict(default_environment())
     environment.update(
         python_version=python_version, python_full_version=python_version + ".0", platform_machine=machine, sys_platform="linux", os_name="posix",

@@ -100,8 +100,8 @@ def events(registered: t.Mapping[str, Results], run: t.Mapping[str, t.Any], summ
     Every event has ``run``, ``time`` (when the run ended), ``user``, ``controller``, ``event``; acts have ``node``, ``act``, ``done`` (words), ``before``
     and ``after`` where the act knows them, ``failed``; guards have ``node`` and the guard's answer.
     """
-    common = {"run": run.get("id"), "time": run.get("finished"), "user": run.get("user"), "controller": run.get("controller"), "check_mode": run.get("check_mode")}
-    log: list[dict[str, t.Any]] = [{**common, "event": "run", "started": run.get("started"), "revision": run.get("revision"), "limit": run.get("limit"), **summary}]
+    common = {"run": run.get("id"), "time": run.get("finished"), **{key: run.get(key) for key in ("user", "controller", "check_mode")}}
+    log: list[dict[str, t.Any]] = [{**common, "event": "run", **{key: run.get(key) for key in ("started", "revision", "limit")}, **summary}]
     for host in sorted(registered):
         for name, describe in REGISTERED.items():
             result = registered[host].get(name)

@@ -118,7 +118,8 @@ def _seeds(node: str, observation: Observation, plan: t.Mapping[str, t.Any]) -> 
         found.append(finding if better else dict(finding, repairable=False, repair=None))
     updating = _section(observation, "orchestrator").get("self_updating") or []
     if updating:
-        found.append(_findings.make("SEEDS_NOT_LASTING", node, ["%s:%s: %s" % (item.get("location"), item.get("line"), item.get("command")) for item in updating]))
+        evidence = ["%s:%s: %s" % (item.get("location"), item.get("line"), item.get("command")) for item in updating]
+        found.append(_findings.make("SEEDS_NOT_LASTING", node, evidence))
     return found
 
 
@@ -134,8 +135,8 @@ def _coordinator(node: str, observation: Observation, host: t.Mapping[str, t.Any
             return [_findings.make("COORDINATOR_ENV", node, ["no place on the node sets RINGRIFT_IS_COORDINATOR=true, and it is the one that must carry it"])]
         return []
     if declared and (field or host.get("discrete_gpu")):
-        return [_findings.make("COORDINATOR_ENV", node, ["%s:%s sets RINGRIFT_IS_COORDINATOR=%s" % (item.get("location"), item.get("line") or 0, item.get("value"))
-                                                         for item in declared])]
+        evidence = ["%s:%s sets RINGRIFT_IS_COORDINATOR=%s" % (item.get("location"), item.get("line") or 0, item.get("value")) for item in declared]
+        return [_findings.make("COORDINATOR_ENV", node, evidence)]
     return []
 
 
@@ -201,7 +202,8 @@ def _engines(node: str, observation: Observation, protocols: t.Mapping[str, t.An
     engines = _section(observation, "orchestrator").get("engines") or {}
     raft = protocols.get("raft") not in (None, False, {}) or protocols.get("consensus_mode") in ("raft", "hybrid")
     if raft and engines.get("pysyncobj") and _version(engines["pysyncobj"]) < SAFE_PYSYNCOBJ:
-        evidence.append("PySyncObj %s with Raft on: below 0.3.16 a restart of all voters loses the term and can overwrite committed data" % engines["pysyncobj"])
+        evidence.append(
+            "PySyncObj %s with Raft on: below 0.3.16 a restart of all voters loses the term and can overwrite committed data" % engines["pysyncobj"])
     swim = protocols.get("swim") not in (None, False, {}) or protocols.get("membership_mode") in ("swim", "hybrid")
     if swim and engines.get("swim_transport") == "tcp":
         evidence.append("SWIM over TCP never forms a cluster; set its transport to UDP")
@@ -233,10 +235,12 @@ def _nat(plan: t.Mapping[str, t.Any]) -> list[Finding]:
     for node, nat in sorted((plan.get("nat") or {}).items()):
         if nat.get("observed") is True and not nat.get("declared"):
             found.append(_findings.make(
-                "FILE_CONTRADICTION", node, ["the file does not call it nat_blocked, but %d nodes that tried cannot dial it while it can dial out" % nat["asked"]],
+                "FILE_CONTRADICTION", node,
+                ["the file does not call it nat_blocked, but %d nodes that tried cannot dial it while it can dial out" % nat["asked"]],
                 remedy="stabilize.yml writes nat_blocked: true into the hosts file."))
         elif nat.get("observed") is False and nat.get("declared"):
-            found.append(_findings.make("FILE_CONTRADICTION", node, ["the file calls it nat_blocked, but %d of %d nodes that tried can dial it" % (nat["reached"], nat["asked"])]))
+            evidence = ["the file calls it nat_blocked, but %d of %d nodes that tried can dial it" % (nat["reached"], nat["asked"])]
+            found.append(_findings.make("FILE_CONTRADICTION", node, evidence))
     return found
 
 

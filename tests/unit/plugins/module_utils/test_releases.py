@@ -139,7 +139,7 @@ def test_a_damaged_or_misnamed_archive_is_refused(tmp_path, root):
         install(root, (str(junk), hashlib.sha256(b"no archive").hexdigest()), R1)
     with pytest.raises(ReleaseError, match="no bundle is given"):
         install(root, ("", ""), R1)
-    assert not (root / "releases" / R2).exists() and not [name for name in os.listdir(str(root / "releases"))]
+    assert not (root / "releases" / R2).exists() and not os.listdir(str(root / "releases"))
 
 
 def test_half_a_release_of_a_dead_run_is_put_aside(tmp_path, root):

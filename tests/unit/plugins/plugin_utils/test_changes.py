@@ -14,12 +14,14 @@ GUARD = {"required": True, "allowed": False, "reason": "2 of 3 voters are alive"
 def test_only_what_changed_is_told_and_each_thing_at_its_place():
     registered = {
         "v1": {
-            "p2p_hosts_edited": {"changed": True, "changes": [{"host": "g1", "key": "role", "line": 3, "before": "coordinator", "after": "gpu_training_primary"},
-                                                              {"host": "g1", "key": "training_enabled", "line": 4, "before": None, "after": True}]},
+            "p2p_hosts_edited": {"changed": True, "changes": [
+                {"host": "g1", "key": "role", "line": 3, "before": "coordinator", "after": "gpu_training_primary"},
+                {"host": "g1", "key": "training_enabled", "line": 4, "before": None, "after": True}]},
             "orchestrator_configured": {"changed": False, "files": []},
         },
         "g1": {
-            "orchestrator_configured": {"changed": True, "generation": "abc", "files": [{"path": "/etc/a", "action": "created"}, {"path": "/etc/b", "action": "unchanged"}]},
+            "orchestrator_configured": {"changed": True, "generation": "abc", "files": [
+                {"path": "/etc/a", "action": "created"}, {"path": "/etc/b", "action": "unchanged"}]},
             "orchestrator_unlocked": {"changed": True, "locks": [{"path": "/tmp/p2p_a.lock", "action": "quarantined", "reason": "pid 7 is dead"},
                                                                  {"path": "/tmp/p2p.log", "action": "none", "reason": "not a lock"}]},
             "p2p_restarted": {"changed": True, "before": {"pid": None}, "after": {"pid": 9}, "joined_after": 3.2},
@@ -34,7 +36,8 @@ def test_only_what_changed_is_told_and_each_thing_at_its_place():
 
 
 def test_the_audit_log_holds_the_run_each_act_and_each_guard():
-    registered = {"v1": {"p2p_restarted": {"changed": False, "failed": True, "msg": "v1 is not stopped", "guard": GUARD, "before": {"pid": 5}, "after": {"pid": 5}}}}
+    restarted = {"changed": False, "failed": True, "msg": "v1 is not stopped", "guard": GUARD, "before": {"pid": 5}, "after": {"pid": 5}}
+    registered = {"v1": {"p2p_restarted": restarted}}
     log = _changes.events(registered, RUN, {"connected_before": 3})
     assert [item["event"] for item in log] == ["run", "guard", "act"]
     assert log[0]["connected_before"] == 3 and all(item["run"] == "r1" and item["user"] == "alice" for item in log)

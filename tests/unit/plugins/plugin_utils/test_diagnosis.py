@@ -30,7 +30,8 @@ def observation(name, **changes):
         "node_id": name, "time": NOW, "identity": {"effective": name, "source": "/etc/ringrift/node-id"}, "locks": [],
         "processes": [{"pid": 10, "ppid": 1, "kind": "orchestrator", "started_at": NOW - 900, "argv": ["python3", "scripts/p2p_orchestrator.py"]}],
         "rivals": [], "service": {"active": True, "log": []}, "orchestrator": {"kind": "embedded", "release": "r1"}, "start_mechanisms": [],
-        "seeds": {"effective": ["203.0.113.1:8770", "100.64.0.1:8770"]}, "candidates": {}, "files": {"/etc/ringrift/node.conf": {"exists": True, "sha256": "aa"}},
+        "seeds": {"effective": ["203.0.113.1:8770", "100.64.0.1:8770"]}, "candidates": {},
+        "files": {"/etc/ringrift/node.conf": {"exists": True, "sha256": "aa"}},
         "running": {"pid": 10, "generation": "g1", "argv": []}, "view": view(name), "health": {"node_id": name}, "health_error": None,
         "coordinator_environment": [], "token": {"configured": True, "fingerprint": "f"}, "clock_offset": 0.1, "disk": {"path": "/", "free_percent": 50.0},
     }

@@ -42,18 +42,18 @@ def card_of(body: bytes) -> dict:
 
 def checked_card(raw) -> dict:
     """`raw` itself, if it is a card. Raises wire.WireError."""
-    if type(raw) is not dict or len(raw) > 64:
+    if not isinstance(raw, dict) or len(raw) > 64:
         raise wire.WireError("malformed", "card: want an object")
     for field, (kind, longest) in _CARD_FIELDS.items():
         value = raw.get(field)
-        if value is not None and (type(value) is not kind or len(value) > longest):
+        if value is not None and (not isinstance(value, kind) or len(value) > longest):
             raise wire.WireError("malformed", "card: %s" % field)
     port, relays, term = raw.get("port"), raw.get("relays", []), raw.get("term", 0)
     capabilities = raw.get("capabilities", [])
-    if type(port) is not int or not 0 < port < 65536 or type(term) is not int or term < 0:
+    if not wire.is_whole(port) or not 0 < port < 65536 or not wire.is_whole(term):
         raise wire.WireError("malformed", "card: port or term")
     for names in (relays, capabilities):
-        if type(names) is not list or len(names) > 16 or not all(map(wire.is_name, names)):
+        if not isinstance(names, list) or len(names) > 16 or not all(map(wire.is_name, names)):
             raise wire.WireError("malformed", "card: relays or capabilities")
     return raw
 

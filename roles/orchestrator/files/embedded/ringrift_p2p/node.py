@@ -476,7 +476,7 @@ class Node:
             return None if self.mailboxes.register(sender, now) else "relay_full"
         card = header.get("card")
         # However well it dials out itself: behind NAT and without a relay nobody comes to it any more.
-        cut_off = type(card) is dict and bool(card.get("nat_blocked")) and not card.get("relays")
+        cut_off = isinstance(card, dict) and bool(card.get("nat_blocked")) and not card.get("relays")
         if known is not None and known.incarnation == header["inc"] and known.status != membership.DEAD and known.card and not cut_off:
             return None
         if self._dialled.get(sender) == header["inc"]:

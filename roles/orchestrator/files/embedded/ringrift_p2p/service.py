@@ -9,9 +9,9 @@ import os
 import socket
 
 
-def notify(message: str, environment=os.environ) -> bool:
+def notify(message: str, environment=None) -> bool:
     """Send `message` (such as ``READY=1``) to the service manager. Returns whether there was one that took it."""
-    address = environment.get("NOTIFY_SOCKET", "")
+    address = (os.environ if environment is None else environment).get("NOTIFY_SOCKET", "")
     if not address:
         return False
     if address.startswith("@"):
@@ -25,8 +25,9 @@ def notify(message: str, environment=os.environ) -> bool:
     return True
 
 
-def watchdog_interval(environment=os.environ, pid=None) -> float | None:
+def watchdog_interval(environment=None, pid=None) -> float | None:
     """Seconds between two signs of life that the service manager wants (half its limit), None if it wants none."""
+    environment = os.environ if environment is None else environment
     try:
         limit = int(environment.get("WATCHDOG_USEC", "0"))
         owner = int(environment.get("WATCHDOG_PID", "0"))

@@ -29,13 +29,13 @@ class WireError(ValueError):
         self.reason = reason
 
 
-def _whole(value) -> bool:
-    return type(value) is int and 0 <= value < MAX_INTEGER
+def is_whole(value) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < MAX_INTEGER
 
 
 def is_name(value) -> bool:
     """Whether `value` may name a node or a section."""
-    return type(value) is str and NAME.fullmatch(value) is not None
+    return isinstance(value, str) and NAME.fullmatch(value) is not None
 
 
 def encode(header: dict, sections: list) -> bytes:
@@ -46,28 +46,28 @@ def encode(header: dict, sections: list) -> bytes:
 
 
 def _entries(value) -> dict:
-    if type(value) is not dict or len(value) > MAX_ENTRIES:
+    if not isinstance(value, dict) or len(value) > MAX_ENTRIES:
         raise WireError("malformed", "entries: want at most %d of {node: [incarnation, version, beat]}" % MAX_ENTRIES)
     for node, entry in value.items():
-        if not is_name(node) or type(entry) is not list or len(entry) != 3 or not all(map(_whole, entry)):
+        if not is_name(node) or not isinstance(entry, list) or len(entry) != 3 or not all(map(is_whole, entry)):
             raise WireError("malformed", "entries: want {node: [incarnation, version, beat]}")
     return value
 
 
 def _want(value) -> dict:
-    if type(value) is not dict or len(value) > MAX_ENTRIES:
+    if not isinstance(value, dict) or len(value) > MAX_ENTRIES:
         raise WireError("malformed", "want: at most %d of {node: [incarnation, version]}" % MAX_ENTRIES)
     for node, known in value.items():
-        if not is_name(node) or type(known) is not list or len(known) != 2 or not all(map(_whole, known)):
+        if not is_name(node) or not isinstance(known, list) or len(known) != 2 or not all(map(is_whole, known)):
             raise WireError("malformed", "want: {node: [incarnation, version]}")
     return value
 
 
 _FIELDS = {
-    "from": is_name, "inc": _whole, "seq": _whole, "admitted": lambda value: type(value) is bool, "leaving": lambda value: type(value) is bool,
-    "reason": lambda value: type(value) is str and len(value) <= 200, "page": lambda value: value == "" or is_name(value),
-    "card": lambda value: type(value) is dict, "next": lambda value: value is None or is_name(value),
-    "mail": lambda value: type(value) is list and len(value) <= MAX_ENTRIES and all(type(item) is dict for item in value),
+    "from": is_name, "inc": is_whole, "seq": is_whole, "admitted": lambda value: isinstance(value, bool), "leaving": lambda value: isinstance(value, bool),
+    "reason": lambda value: isinstance(value, str) and len(value) <= 200, "page": lambda value: value == "" or is_name(value),
+    "card": lambda value: isinstance(value, dict), "next": lambda value: value is None or is_name(value),
+    "mail": lambda value: isinstance(value, list) and len(value) <= MAX_ENTRIES and all(isinstance(item, dict) for item in value),
 }
 
 
@@ -83,7 +83,7 @@ def decode(body: bytes) -> tuple:
         raw = orjson.loads(body if end < 0 else memoryview(body)[:end])
     except orjson.JSONDecodeError as problem:
         raise WireError("malformed", "header: %s" % problem) from None
-    if type(raw) is not dict:
+    if not isinstance(raw, dict):
         raise WireError("malformed", "header: want an object")
     header = {}
     for field, good in _FIELDS.items():
@@ -96,11 +96,11 @@ def decode(body: bytes) -> tuple:
     header["entries"] = _entries(raw.get("entries", {}))
     header["want"] = _want(raw.get("want", {}))
     listed = raw.get("sections", [])
-    if type(listed) is not list or len(listed) > MAX_SECTIONS:
+    if not isinstance(listed, list) or len(listed) > MAX_SECTIONS:
         raise WireError("malformed", "sections: want a list of at most %d" % MAX_SECTIONS)
     sections, start = [], end + 1 if end >= 0 else len(body)
     for item in listed:
-        if type(item) is not list or len(item) != 5 or not (is_name(item[0]) and is_name(item[2]) and _whole(item[1]) and _whole(item[3]) and _whole(item[4])):
+        if not isinstance(item, list) or len(item) != 5 or not (is_name(item[0]) and is_name(item[2]) and is_whole(item[1]) and is_whole(item[3]) and is_whole(item[4])):
             raise WireError("malformed", "sections: want [node, incarnation, name, version, length]")
         node, incarnation, name, version, length = item
         if length > MAX_SECTION:
