@@ -319,6 +319,10 @@ def _judge_flock(observation, context, result, pid):
     if observation["flock"] == "held":
         return "held", "it is flock'd"
     if observation["flock"] == "free":
+        if pid and _bars_by_existence(observation) and observation["links"] == 1 and observation["uid"] in context["expected_uids"]:
+            result["format"] = "pid"
+            verdict, reason = _judge_owner({"pid": pid, "managed_by": None}, observation, context, result)
+            return verdict, "nobody has it flock'd, but its mere presence bars a start; %s" % reason
         return "free", "nobody has it flock'd, so it blocks nothing"
     if pid is None:
         return "unreadable", "it cannot be asked for a flock (%s) and names no owner" % observation["flock_error"]
@@ -326,6 +330,11 @@ def _judge_flock(observation, context, result, pid):
     if verdict == "stale":
         verdict = "free"
     return verdict, "it cannot be asked for a flock (%s); %s" % (observation["flock_error"], reason)
+
+
+def _bars_by_existence(observation):
+    """Whether a .lock file may be one that scripts test for with ``-e``: known flock files and their folders are not."""
+    return observation["name"].startswith("p2p_") and observation["name"] not in LOG_NAMES
 
 
 def _judge_claim(claim, observation, context, result):
@@ -1054,10 +1063,22 @@ def _take(directory, observation):
         os.rename(observation["name"], aside, src_dir_fd=directory, dst_dir_fd=directory)
     except FileNotFoundError:
         return None
-    if _is_judged(directory, aside, observation):
+    if _is_judged(directory, aside, observation) and not _is_flocked(directory, aside):
         return aside
     _rename_to_free_name(directory, aside, observation["name"])
     return None
+
+
+def _is_flocked(directory, name):
+    """Whether somebody has taken the file's flock since it was judged."""
+    descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC, dir_fd=directory)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as exc:
+        return exc.errno in (errno.EWOULDBLOCK, errno.EACCES)
+    finally:
+        os.close(descriptor)
+    return False
 
 
 def _is_judged(directory, name, observation):

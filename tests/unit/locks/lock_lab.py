@@ -239,6 +239,13 @@ def build(folder: Path, there: Processes) -> list[Case]:
     new.expect("p2p_huge.lock", "free")
     os.mkfifo(new.temporary / "p2p_fifo.lock")
     new.expect("p2p_fifo.lock", "not_a_lock")
+    for name, content, verdict in (("p2p_dead.lock", dead, "stale"), ("p2p_alive.lock", live, "held")):
+        new.write(new.temporary / name, b"%d\n" % content)
+        new.expect(name, verdict, "quarantined" if verdict == "stale" else "none")
+    descriptor = os.open(new.write(new.temporary / "p2p_taken.lock", b"%d\n" % dead), os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    new.descriptors.append(descriptor)
+    new.expect("p2p_taken.lock", "held")
     new = case("flock files that cannot be asked", user="no flock")
     for name, content, verdict in (("p2p_live.lock", live, "held"), ("p2p_dead.lock", dead, "free"), ("p2p_nobody.lock", None, "unreadable")):
         new.write(new.temporary / name, b"" if content is None else b"%d" % content)
