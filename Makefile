@@ -13,7 +13,7 @@ export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 SCENARIOS ?= default cluster nat seeds
 
 .DEFAULT_GOAL := help
-.PHONY: help setup host demo demo-down lint sanity unit molecule test bench chaos build clean
+.PHONY: help setup host demo demo-down lint sanity unit molecule test docs bench chaos build clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -52,6 +52,9 @@ molecule: setup ## molecule scenarios in the lab; SCENARIOS="default cluster" ch
 
 # The unit tests last: their closing line tells how many there were.
 test: lint sanity molecule unit ## everything that has to pass
+
+docs: setup ## the documentation that is made from code
+	PYTHONPATH=playbooks/collections $(BIN)/python -c 'from ansible_collections.ringrift.p2p.plugins.plugin_utils import _findings; print(_findings.as_markdown(), end="")' > docs/findings.md
 
 bench: setup ## benchmarks; minutes
 	set -e; for bench in tests/bench/*.py; do echo "== $$bench"; $(BIN)/python $$bench; done

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -73,3 +74,22 @@ def test_nodes_outside_the_overlay_start_with_public_seeds():
 def test_rented_containers_come_back_after_a_restart():
     subprocess.run([*LAB, "restart", "vast-30274241"], check=True, capture_output=True)
     assert _state()["nodes"]["vast-30274241"]["connected"]
+
+
+def test_the_built_collection_works_alone(tmp_path):
+    project = os.environ["MOLECULE_PROJECT_DIRECTORY"]
+    inventory = os.path.join(project, ".work", f"lab{INSTANCE}", "inventory", "p2p.yml")
+    environment = {
+        **os.environ, "ANSIBLE_CONFIG": os.devnull, "ANSIBLE_COLLECTIONS_PATH": str(tmp_path), "ANSIBLE_FORKS": "25", "ANSIBLE_PIPELINING": "true",
+        "ANSIBLE_CALLBACKS_ENABLED": "ringrift.p2p.report",
+    }
+    subprocess.run(["ansible-galaxy", "collection", "build", "--output-path", str(tmp_path), project], check=True, capture_output=True, env=environment)
+    archive = next(tmp_path.glob("ringrift-p2p-*.tar.gz"))
+    subprocess.run(["ansible-galaxy", "collection", "install", "--offline", "-p", str(tmp_path), str(archive)], check=True, capture_output=True, env=environment)
+    run = subprocess.run(
+        ["ansible-playbook", "ringrift.p2p.stabilize", "--inventory", inventory, "--extra-vars", f"p2p_reports_directory={tmp_path}/reports"],
+        check=False, capture_output=True, text=True, env=environment, cwd=tmp_path)
+    assert run.returncode == 0, run.stdout[-4000:] + run.stderr[-2000:]
+    changed = re.findall(r"^(\S+)\s+: ok=\d+\s+changed=(\d+)", run.stdout, re.MULTILINE)
+    assert len(changed) >= 22 and {count for _host, count in changed} == {"0"}
+    assert "The cluster is healthy." in run.stdout
