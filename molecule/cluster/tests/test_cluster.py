@@ -76,9 +76,15 @@ def test_rented_containers_come_back_after_a_restart():
     assert _state()["nodes"]["vast-30274241"]["connected"]
 
 
+def _stabilize(playbook, reports, environment=None, folder=None):
+    inventory = os.path.join(os.environ["MOLECULE_PROJECT_DIRECTORY"], ".work", f"lab{INSTANCE}", "inventory", "p2p.yml")
+    return subprocess.run(
+        ["ansible-playbook", playbook, "--inventory", inventory, "--extra-vars", f"p2p_reports_directory={reports}"],
+        check=False, capture_output=True, text=True, env=environment, cwd=folder)
+
+
 def test_the_built_collection_works_alone(tmp_path):
     project = os.environ["MOLECULE_PROJECT_DIRECTORY"]
-    inventory = os.path.join(project, ".work", f"lab{INSTANCE}", "inventory", "p2p.yml")
     environment = {
         **os.environ, "ANSIBLE_CONFIG": os.devnull, "ANSIBLE_COLLECTIONS_PATH": str(tmp_path), "ANSIBLE_FORKS": "25", "ANSIBLE_PIPELINING": "true",
         "ANSIBLE_CALLBACKS_ENABLED": "ringrift.p2p.report",
@@ -86,10 +92,25 @@ def test_the_built_collection_works_alone(tmp_path):
     subprocess.run(["ansible-galaxy", "collection", "build", "--output-path", str(tmp_path), project], check=True, capture_output=True, env=environment)
     archive = next(tmp_path.glob("ringrift-p2p-*.tar.gz"))
     subprocess.run(["ansible-galaxy", "collection", "install", "--offline", "-p", str(tmp_path), str(archive)], check=True, capture_output=True, env=environment)
-    run = subprocess.run(
-        ["ansible-playbook", "ringrift.p2p.stabilize", "--inventory", inventory, "--extra-vars", f"p2p_reports_directory={tmp_path}/reports"],
-        check=False, capture_output=True, text=True, env=environment, cwd=tmp_path)
+    run = _stabilize("ringrift.p2p.stabilize", tmp_path / "reports", environment, tmp_path)
     assert run.returncode == 0, run.stdout[-4000:] + run.stderr[-2000:]
     changed = re.findall(r"^(\S+)\s+: ok=\d+\s+changed=(\d+)", run.stdout, re.MULTILINE)
     assert len(changed) >= 22 and {count for _host, count in changed} == {"0"}
     assert "The cluster is healthy." in run.stdout
+
+
+def test_a_node_that_cannot_be_reached_is_named_and_does_not_stop_the_others(tmp_path):
+    gone, damaged = "nebius-h100-1", "hetzner-cpu3"
+    subprocess.run(["docker", "stop", f"ringrift-lab{INSTANCE}-{gone}"], check=True, capture_output=True)
+    _node(damaged, "systemctl", "stop", "ringrift-p2p")
+    try:
+        run = _stabilize(os.path.join(os.environ["MOLECULE_PROJECT_DIRECTORY"], "playbooks", "stabilize.yml"), tmp_path)
+    finally:
+        subprocess.run([*LAB, "restart", gone], check=True, capture_output=True)
+    assert run.returncode != 0
+    with open(tmp_path / "latest" / "report.json", encoding="utf-8") as stream:
+        report = json.load(stream)
+    assert not report["reached"] and [item for item in report["problems"] if gone in item]
+    assert "UNREACHABLE" in report["after"]["nodes"][gone]["findings"]
+    assert list(report["changes"]) == [damaged]
+    assert report["before"]["connected"] == 20 and report["after"]["connected"] == 21
