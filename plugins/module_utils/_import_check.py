@@ -107,6 +107,10 @@ def locate(name):
         path = spec.submodule_search_locations
         if path is None:
             break
+        if spec.origin in (None, "namespace"):
+            # A folder without __init__.py below another one asks its parent for its path.
+            stub = sys.modules.setdefault(".".join(done), type(sys)(".".join(done)))
+            stub.__dict__.setdefault("__path__", path)
     return True, files, path, own
 
 

@@ -155,9 +155,9 @@ def install(wanted, owner, check):
         if not check:
             if not wanted["archive"] or not wanted["sha256"]:
                 raise _releases.ReleaseError("release %s is not installed in %s and no bundle is given; give bundle and sha256" % (release, root))
-            _releases.unpack(wanted["archive"], wanted["sha256"], root, release, owner, wanted["shared"])
+            _releases.unpack(wanted["archive"], wanted["sha256"], root, release, owner, wanted.get("shared") or ())
             there = True
-    if there and wanted["interpreter"] and before != release:
+    if there and wanted.get("interpreter") and before != release:
         check_imports(os.path.join(root, "releases", release), wanted["interpreter"])
     if wanted["launcher"]:
         source = os.path.join(root, "releases", release, _releases.LAUNCHER)
