@@ -91,7 +91,8 @@ def test_the_built_collection_works_alone(tmp_path):
     }
     subprocess.run(["ansible-galaxy", "collection", "build", "--output-path", str(tmp_path), project], check=True, capture_output=True, env=environment)
     archive = next(tmp_path.glob("ringrift-p2p-*.tar.gz"))
-    subprocess.run(["ansible-galaxy", "collection", "install", "--offline", "-p", str(tmp_path), str(archive)], check=True, capture_output=True, env=environment)
+    install = ["ansible-galaxy", "collection", "install", "--offline", "-p", str(tmp_path), str(archive)]
+    subprocess.run(install, check=True, capture_output=True, env=environment)
     run = _stabilize("ringrift.p2p.stabilize", tmp_path / "reports", environment, tmp_path)
     assert run.returncode == 0, run.stdout[-4000:] + run.stderr[-2000:]
     changed = re.findall(r"^(\S+)\s+: ok=\d+\s+changed=(\d+)", run.stdout, re.MULTILINE)

@@ -100,7 +100,8 @@ def decode(body: bytes) -> tuple:
         raise WireError("malformed", "sections: want a list of at most %d" % MAX_SECTIONS)
     sections, start = [], end + 1 if end >= 0 else len(body)
     for item in listed:
-        if not isinstance(item, list) or len(item) != 5 or not (is_name(item[0]) and is_name(item[2]) and is_whole(item[1]) and is_whole(item[3]) and is_whole(item[4])):
+        well_formed = isinstance(item, list) and len(item) == 5 and is_name(item[0]) and is_name(item[2])
+        if not well_formed or not all(map(is_whole, (item[1], item[3], item[4]))):
             raise WireError("malformed", "sections: want [node, incarnation, name, version, length]")
         node, incarnation, name, version, length = item
         if length > MAX_SECTION:
