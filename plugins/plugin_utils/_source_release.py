@@ -136,7 +136,8 @@ def _git(arguments: t.Sequence[str], key_file: str = "", output: t.Any = subproc
         raise SourceError("git took longer than %d s; is the repository reachable from the controller?" % GIT_TIMEOUT) from exc
     if done.returncode != 0:
         message = done.stderr.decode(errors="replace").strip().splitlines()
-        raise SourceError("git %s: %s" % (arguments[0] if not arguments[0].startswith("--git-dir") else arguments[1], _without_password(" | ".join(message[-2:]))))
+        command = arguments[1] if arguments[0].startswith("--git-dir") else arguments[0]
+        raise SourceError("git %s: %s" % (command, _without_password(" | ".join(message[-2:]))))
     return (done.stdout or b"").decode(errors="replace").strip()
 
 
@@ -152,8 +153,8 @@ def _from_git(repository: str, revision: str, key_file: str, shared: list[str], 
         _git(["init", "--quiet", "--bare", str(mirror)])
     known = bool(FULL_REVISION.match(revision)) and _has(inside, revision)
     if not known and not fetched.exists():
-        _git([inside, "fetch", "--quiet", "--prune", "--force", "--no-recurse-submodules", "--", repository, "+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"],
-             key_file)
+        everything = ["+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"]
+        _git([inside, "fetch", "--quiet", "--prune", "--force", "--no-recurse-submodules", "--", repository, *everything], key_file)
         for old in mirror.glob("ringrift-fetched-*"):
             old.unlink()
         fetched.touch()
@@ -258,7 +259,7 @@ class _TarSource:
         except (tarfile.TarError, EOFError) as exc:
             raise SourceError("%s is neither a folder nor a tar archive: %s" % (place, exc)) from exc
         for name, item in members.items():
-            if {part for part in name.split("/")} & SKIPPED or name.endswith(".pyc") or item.isdir():
+            if set(name.split("/")) & SKIPPED or name.endswith(".pyc") or item.isdir():
                 continue
             target = item
             if item.issym():

@@ -123,7 +123,8 @@ def test_links_that_lead_out_are_left_out_and_named(checkout, tmp_path):
     (checkout / "ai-service" / "inside.py").symlink_to("app/p2p/constants.py")
     git(checkout, "add", "-A")
     git(checkout, "commit", "--quiet", "-m", "links")
-    for packed in (from_git(checkout, tmp_path / "cache"), _source_release.release("local", {"path": str(checkout), "shared": SHARED}, str(tmp_path / "cache"))):
+    local = _source_release.release("local", {"path": str(checkout), "shared": SHARED}, str(tmp_path / "cache"))
+    for packed in (from_git(checkout, tmp_path / "cache"), local):
         assert packed["left_out"] == ["out"]
         names = json.loads(packed["manifest"])["files"]
         assert names["inside.py"][0] == names["app/p2p/constants.py"][0]
