@@ -21,6 +21,7 @@ PASSWORD_FILE = "/etc/ringrift/election-password"
 TOKEN_FILE = "/etc/ringrift/cluster-token"
 # Runs before the locks are laid, so that one of them can carry its process id; it has nothing to do with RingRift.
 UNRELATED_UNIT = "/etc/systemd/system/thermal-log.service"
+ENV_LOCAL = "# copied from the coordinator\nRINGRIFT_IS_COORDINATOR=true\nRINGRIFT_LOG_LEVEL=INFO\n"
 DEAD_CLAIM, RECYCLED_CLAIM, TEMPORARY_LOCK = LOCKED
 
 
@@ -39,7 +40,8 @@ def launcher(source, seeds, comments):
     return text
 
 
-def _relay_addresses(node, known):
+def relay_addresses(node, known):
+    """The overlay addresses of the relays that the hosts file names for the node."""
     return [f"{known[name].overlay}:{PORT}" for name in node.relays if name in known and known[name].overlay]
 
 
@@ -47,7 +49,7 @@ def arguments(node, known):
     """What the node's start mechanism hands to the orchestrator, as a list."""
     words = ["--node-id", node.name, "--port", str(PORT), "--ringrift-path", node.path, "--no-lock-cleanup"]
     seeds = overlay_seeds(known)
-    relays = [] if node.name in NO_RELAY else _relay_addresses(node, known)
+    relays = [] if node.name in NO_RELAY else relay_addresses(node, known)
     if node.overlay:
         words += ["--peers", ",".join([*relays, *(seed for seed in seeds if seed not in relays)])]
     if relays and node.inbound_blocked:
@@ -200,6 +202,18 @@ def locks(node, pid, now):
     return []
 
 
+def bystanders(node):
+    """What runs beside the orchestrator on the node whose lock carries a recycled number."""
+    if node.name != RECYCLED_CLAIM:
+        return []
+    return [
+        File(UNRELATED_UNIT, (
+            "[Unit]\nDescription=Thermal readings\n\n[Service]\nExecStart=/usr/bin/tail -F /var/log/thermal\n\n[Install]\nWantedBy=multi-user.target\n"
+        )),
+        File("/etc/systemd/system/multi-user.target.wants/thermal-log.service", link=UNRELATED_UNIT),
+    ]
+
+
 def files(node, known, launcher_source, hosts_file, password, token):
     """All files that the node had before the collection came, apart from its stale lock."""
     seeds = overlay_seeds(known)
@@ -215,14 +229,9 @@ def files(node, known, launcher_source, hosts_file, password, token):
         result.append(File("/etc/ringrift/node-id", node.name + "\n"))
     if node.systemd and node.name not in LOCKED:
         result.append(File("/etc/systemd/system/multi-user.target.wants/ringrift-p2p.service", link="/etc/systemd/system/ringrift-p2p.service"))
-    if node.name == RECYCLED_CLAIM:
-        result.append(File(UNRELATED_UNIT, (
-            "[Unit]\nDescription=Thermal readings\n\n[Service]\nExecStart=/usr/bin/tail -F /var/log/thermal\n\n[Install]\nWantedBy=multi-user.target\n"
-        )))
-        result.append(File("/etc/systemd/system/multi-user.target.wants/thermal-log.service", link=UNRELATED_UNIT))
+    result += bystanders(node)
     if node.name == COORDINATOR_BY_ENVIRONMENT:
-        content = "# copied from the coordinator\nRINGRIFT_IS_COORDINATOR=true\nRINGRIFT_LOG_LEVEL=INFO\n"
-        result.append(File(f"{node.path}/.env.local", content, owner=node.user))
+        result.append(File(f"{node.path}/.env.local", ENV_LOCAL, owner=node.user))
     return result
 
 

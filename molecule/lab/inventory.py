@@ -20,6 +20,10 @@ FOLDER = os.path.join(WORK, "inventory")
 KEY = os.path.join(WORK, "id_ed25519")
 HOST_KEY = os.path.join(WORK, "ssh_host_ed25519_key")
 KNOWN_HOSTS = os.path.join(WORK, "known_hosts")
+# The embedded orchestrator beats every second.
+EMBEDDED_SETTINGS = {"orchestrator_source": "embedded", "p2p_window": 10, "p2p_timeout": 180, "p2p_join_timeout": 60}
+# The stand-in beats every one to six seconds, see field.SCALE.
+FIELD_SETTINGS = {"orchestrator_disable_rivals": True, "p2p_window": 16, "p2p_timeout": 300, "p2p_join_timeout": 90}
 
 
 def _write(path, text, mode=0o644):
@@ -77,10 +81,11 @@ def cut(text, kept):
     return "".join(line for number, line in enumerate(lines) if number not in dropped)
 
 
-def write(known, chosen, only):
+def write(known, chosen, only, field=False):
     """Writes the inventory folder anew and gives the path of its configuration.
 
-    `known` are all nodes, `chosen` those that run; with `only` the hosts file names no others of the lab's.
+    `known` are all nodes, `chosen` those that run; with `only` the hosts file names no others of the lab's. With `field` the nodes
+    have an orchestrator of their own: nothing says what runs, there are no secrets, and its heartbeats take seconds.
     """
     shutil.rmtree(FOLDER, ignore_errors=True)
     text = hosts_text()
@@ -91,17 +96,12 @@ def write(known, chosen, only):
         _write(os.path.join(FOLDER, "group_vars", "all", "10-project.yml"), read(variables))
     _write(os.path.join(FOLDER, "group_vars", "all", "90-lab.yml"), yaml.safe_dump({
         "p2p_pinned_seeds": [{"address": f"{known[name].public}:{PORT}", "node": name} for name in PINNED if known[name] in chosen or not only],
-        "orchestrator_source": "embedded",
-        # The embedded orchestrator beats every second.
-        "p2p_window": 10,
+        **(FIELD_SETTINGS if field else EMBEDDED_SETTINGS),
         "p2p_join_grace": 30,
-        "p2p_timeout": 180,
         # A cluster of its own: its lease is not that of the operator's other clusters.
         "p2p_lease_path": os.path.join(WORK, "restart.lease"),
         **({"p2p_reports_directory": os.path.join(WORK, "reports")} if INSTANCE else {}),
-        "p2p_join_timeout": 60,
-        "orchestrator_cluster_token": secret("cluster-token"),
-        "orchestrator_election_password": secret("election-password"),
+        **({} if field else {"orchestrator_cluster_token": secret("cluster-token"), "orchestrator_election_password": secret("election-password")}),
     }, explicit_start=True))
     for node in known.values():
         _write(os.path.join(FOLDER, "host_vars", f"{node.name}.yml"), yaml.safe_dump({

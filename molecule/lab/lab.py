@@ -7,6 +7,7 @@
     lab.py image                    build the images
     lab.py up [NODE...]             nodes as they are rented: nothing of RingRift on them
     lab.py break [NODE...]          nodes in the seed document's state, running the embedded orchestrator
+    lab.py field [NODE...]          the same with the stand-in for the field's own orchestrator, and the faults that only that one has
     lab.py status [--wait N]        who is connected, as the collection counts it
     lab.py snapshot FILE [--against FILE]   digest of files and processes; tells differences
     lab.py restart [NODE...]        restart nodes as a provider would
@@ -30,6 +31,7 @@ import archive
 import broken
 import bundle
 import containers
+import field
 import host
 import image
 import inventory
@@ -111,17 +113,17 @@ def _locked_start(node, now):
     containers.execute(node.name, "systemctl", "start", "--no-block", "ringrift-p2p.service")
 
 
-def raise_nodes(names, broken_state, only):
-    """Creates the nodes of those names anew (all for none) and waits until ssh answers."""
+def raise_nodes(names, wanted, only):
+    """Creates the nodes of those names anew (all for none), in the state `wanted` (up, break, field), and waits until ssh answers."""
     known = _layout()
     chosen = topology.choose(known, names)
     base = image.base(say)
     containers.create_networks(topology.PUBLIC, topology.OVERLAY)
     containers.remove({node.name for node in chosen})
-    inventory.write(known, chosen, only)
+    inventory.write(known, chosen, only, wanted == "field")
     flags = containers.init_flags()
     now = time.time()
-    release = bundle.release(say) if broken_state else None
+    release = bundle.release(say) if wanted == "break" else None
     hosts_file = inventory.hosts_file()
     password, token = inventory.secret("election-password"), inventory.secret("cluster-token")
     images = {(node.path, node.user): base for node in chosen}
@@ -134,6 +136,9 @@ def raise_nodes(names, broken_state, only):
         if release:
             files += broken.files(node, known, release.launcher, hosts_file, password, token)
             folders += broken.folders(node)
+        if wanted == "field":
+            files += field.files(node, known, hosts_file)
+            folders += field.folders(node)
         containers.create(node, images[node.path, node.user], flags, archive.pack(files, now, folders))
 
     containers.everywhere(make, chosen)
@@ -141,9 +146,9 @@ def raise_nodes(names, broken_state, only):
     for part in ([node for node in chosen if node.voter], [node for node in chosen if not node.voter]):
         containers.everywhere(lambda node: containers.docker("start", containers.PREFIX + node.name), part)
     _await_ssh(chosen)
-    if release:
+    if wanted != "up":
         containers.everywhere(lambda node: _locked_start(node, now), [node for node in chosen if node.name in topology.LOCKED])
-    if release and len(chosen) == len(known):
+    if wanted == "break" and len(chosen) == len(known):
         settle([node.name for node in chosen if node.name not in topology.OUTSIDE])
     say(f"{len(chosen)} nodes are up; inventory: {os.path.relpath(os.path.join(inventory.FOLDER, 'p2p.yml'))}")
 
@@ -183,8 +188,8 @@ def views(names, count, interval):
     return containers.everywhere(ask, names, workers=len(names))
 
 
-def state(count=3, interval=2.0):
-    """The state of the cluster as _cluster_view judges it, over all of the lab's nodes."""
+def state(window=4.0):
+    """The state of the cluster as _cluster_view judges it, over all of the lab's nodes and `window` seconds."""
     from ansible_collections.ringrift.p2p.plugins.module_utils._cluster_view import judge
 
     known = _layout()
@@ -192,7 +197,7 @@ def state(count=3, interval=2.0):
     if not names:
         raise LabError("no node is up")
     voters = [node.name for node in known.values() if node.voter]
-    return judge(views(names, count, interval), names, voters)
+    return judge(views(names, 3, window / 2), names, voters)
 
 
 def show(judged):
@@ -207,12 +212,12 @@ def show(judged):
     return "\n".join(lines)
 
 
-def wait(connected, limit):
+def wait(connected, limit, window=4.0):
     """The state once `connected` nodes are connected twice in a row and one leader is agreed on; raises LabError after `limit` seconds."""
     deadline = time.monotonic() + limit
     before = None
     while True:
-        judged = state()
+        judged = state(window)
         settled = judged["connected"] == connected and judged["leader_agreed"]
         if settled and before:
             return judged
@@ -255,13 +260,15 @@ def _parser():
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("host", help="make this machine ready")
     commands.add_parser("image", help="build the images")
-    for name, text in (("up", "nodes with nothing on them"), ("break", "nodes in the seed document's state")):
+    for name, text in (("up", "nodes with nothing on them"), ("break", "nodes in the seed document's state"),
+                       ("field", "the same with the stand-in for the field's orchestrator")):
         command = commands.add_parser(name, help=text)
         command.add_argument("nodes", nargs="*", metavar="NODE")
         command.add_argument("--only", action="store_true", help="cut the hosts file down to these nodes")
     command = commands.add_parser("status", help="who is connected")
     command.add_argument("--wait", type=int, metavar="N", help="until N nodes are connected")
     command.add_argument("--timeout", type=float, default=120)
+    command.add_argument("--window", type=float, default=4, help="seconds in which a heartbeat has to move; the stand-in's take longer")
     command.add_argument("--json", action="store_true")
     command = commands.add_parser("snapshot", help="digest of files and processes")
     command.add_argument("file")
@@ -279,10 +286,10 @@ def run(options):
         host.prepare(say)
     elif options.command == "image":
         image.base(say)
-    elif options.command in ("up", "break"):
-        raise_nodes(options.nodes, options.command == "break", options.only)
+    elif options.command in ("up", "break", "field"):
+        raise_nodes(options.nodes, options.command, options.only)
     elif options.command == "status":
-        judged = wait(options.wait, options.timeout) if options.wait is not None else state()
+        judged = wait(options.wait, options.timeout, options.window) if options.wait is not None else state(options.window)
         print(json.dumps(judged, indent=2) if options.json else show(judged))
     elif options.command == "snapshot":
         taken = snapshot()
