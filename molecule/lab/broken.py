@@ -202,13 +202,14 @@ def locks(node, pid, now):
     return []
 
 
-def bystanders(node):
-    """What runs beside the orchestrator on the node whose lock carries a recycled number."""
+def bystanders(node, user="root"):
+    """What runs beside the orchestrator, as `user`, on the node whose lock carries a recycled number."""
     if node.name != RECYCLED_CLAIM:
         return []
     return [
         File(UNRELATED_UNIT, (
-            "[Unit]\nDescription=Thermal readings\n\n[Service]\nExecStart=/usr/bin/tail -F /var/log/thermal\n\n[Install]\nWantedBy=multi-user.target\n"
+            f"[Unit]\nDescription=Thermal readings\n\n[Service]\nUser={user}\nExecStart=/usr/bin/tail -F /var/log/thermal\n\n"
+            "[Install]\nWantedBy=multi-user.target\n"
         )),
         File("/etc/systemd/system/multi-user.target.wants/thermal-log.service", link=UNRELATED_UNIT),
     ]

@@ -78,7 +78,8 @@ def test_process_with_the_recycled_number_lives_on():
 
 def test_rollback_restores_every_mechanism_that_was_replaced():
     inventory = f"{PROJECT}/.work/lab{INSTANCE}/inventory/p2p.yml"
-    command = ["ansible-playbook", f"{PROJECT}/playbooks/rollback.yml", f"--inventory={inventory}", f"--extra-vars=p2p_reports_directory={PROJECT}/reports/field"]
+    reports = f"--extra-vars=p2p_reports_directory={PROJECT}/reports/field"
+    command = ["ansible-playbook", f"{PROJECT}/playbooks/rollback.yml", f"--inventory={inventory}", reports]
     done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
     after = BEFORE + ".after"
     subprocess.run([*LAB, "snapshot", after], check=True, capture_output=True)
