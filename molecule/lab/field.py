@@ -77,7 +77,8 @@ def files(node, known, hosts_file):
         mechanisms.update(starts.second_manager(start))
     result += [File(path, item.text, link=item.link, mode=item.mode) for path, item in mechanisms.items()]
     result.append(File(f"{node.path}/config/distributed_hosts.yaml", hosts_file, owner=node.user))
-    result += broken.bystanders(node)
+    # The field takes what it may not signal for dead.
+    result += broken.bystanders(node, node.user)
     if node.systemd and node.name not in LOCKED:
         result.append(File(starts.WANTED, link=starts.UNIT))
     if node.name == COORDINATOR_BY_ENVIRONMENT:

@@ -19,5 +19,5 @@ fi
 export PYTHONPATH="$AS"
 # The descriptor of the lock leaks into what is started here.
 # shellcheck disable=SC2086
-nohup python3 scripts/p2p_orchestrator.py --port "$PORT" --ringrift-path "$AS" ${P2P_ARGUMENTS:-} >>logs/p2p.log 2>&1 &
+nohup python3 scripts/p2p_orchestrator.py ${P2P_ARGUMENTS:---port $PORT --ringrift-path $AS} >>logs/p2p.log 2>&1 &
 echo $! >logs/p2p.pid
