@@ -19,17 +19,17 @@ def load(role, name):
         return yaml.safe_load(handle)
 
 
-@pytest.mark.parametrize("role", ("orchestrator",) + PROVIDERS)
+@pytest.mark.parametrize("role", ("orchestrator", "p2p") + PROVIDERS)
 def test_defaults_and_argument_specs_agree(role):
     defaults = load(role, "defaults/main.yml")
     options = load(role, "meta/argument_specs.yml")["argument_specs"]["main"]["options"]
     assert sorted(defaults) == sorted(options)
     for name, option in options.items():
         templated = isinstance(defaults[name], str) and "{{" in defaults[name]
-        assert templated or option["default"] == defaults[name], name
+        assert templated or option.get("default") == defaults[name], name
         assert not (templated and "default" in option), name
-        kinds = {"str": str, "int": int, "list": list, "dict": dict}
-        assert templated or isinstance(defaults[name], kinds[option["type"]]), name
+        kinds = {"str": str, "int": int, "list": list, "dict": dict, "float": (int, float), "bool": bool, "path": str, "raw": object}
+        assert templated or defaults[name] is None or isinstance(defaults[name], kinds[option["type"]]), name
         assert option["type"] != "list" or "elements" in option, name
         assert name.startswith(role + "_")
 
