@@ -454,7 +454,9 @@ class Orchestrator:
         state, processes, unused_seen = self.look()
         own = {state["pid"]} if state["pid"] else set()
         try:
-            self.service.prepare()
+            # A supervisord that starts now would start the program beside what is still running.
+            if state["state"] != "UNREACHABLE":
+                self.service.prepare()
             if state["active"]:
                 self.service.stop(timeout)
         except ServiceError as problem:

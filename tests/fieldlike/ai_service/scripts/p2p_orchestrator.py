@@ -319,6 +319,9 @@ def serve(node, port, side):
         daemon_threads = True
         block_on_close = False
 
+        def handle_error(self, request, client_address):
+            """Who asks and goes away before the answer is nobody's fault."""
+
     server = Server((node.options.host, port), handler(node, side))
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True).start()
     return server
