@@ -85,8 +85,10 @@ def _stabilize(playbook, reports, environment=None, folder=None):
 
 def test_the_built_collection_works_alone(tmp_path):
     project = os.environ["MOLECULE_PROJECT_DIRECTORY"]
+    configuration = tmp_path / "ansible.cfg"
+    configuration.write_text("[defaults]\n", encoding="utf-8")
     environment = {
-        **os.environ, "ANSIBLE_CONFIG": os.devnull, "ANSIBLE_COLLECTIONS_PATH": str(tmp_path), "ANSIBLE_FORKS": "25", "ANSIBLE_PIPELINING": "true",
+        **os.environ, "ANSIBLE_CONFIG": str(configuration), "ANSIBLE_COLLECTIONS_PATH": str(tmp_path), "ANSIBLE_FORKS": "25", "ANSIBLE_PIPELINING": "true",
         "ANSIBLE_CALLBACKS_ENABLED": "ringrift.p2p.report",
     }
     subprocess.run(["ansible-galaxy", "collection", "build", "--output-path", str(tmp_path), project], check=True, capture_output=True, env=environment)
