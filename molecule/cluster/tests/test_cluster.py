@@ -78,9 +78,12 @@ def test_rented_containers_come_back_after_a_restart():
 
 def _stabilize(playbook, reports, environment=None, folder=None):
     inventory = os.path.join(os.environ["MOLECULE_PROJECT_DIRECTORY"], ".work", f"lab{INSTANCE}", "inventory", "p2p.yml")
-    return subprocess.run(
+    run = subprocess.run(
         ["ansible-playbook", playbook, "--inventory", inventory, "--extra-vars", f"p2p_reports_directory={reports}"],
         check=False, capture_output=True, text=True, env=environment, cwd=folder)
+    # Molecule has everything that it starts write in colour.
+    run.stdout = re.sub(r"\x1b\[[0-9;]*m", "", run.stdout)
+    return run
 
 
 def test_the_built_collection_works_alone(tmp_path):
