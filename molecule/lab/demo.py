@@ -56,7 +56,7 @@ def main():
     times = {}
     reports = os.path.join(ROOT, "reports")
     title("The lab, in the state of the report")
-    timed(times, "lab up and broken", lab.raise_nodes, [], True, False)
+    timed(times, "lab up and broken", lab.raise_nodes, [], "break", False)
     print(lab.show(lab.state()))
     title("What is wrong")
     timed(times, "diagnosis", play, "diagnose.yml", os.path.join(reports, "diagnosis"))

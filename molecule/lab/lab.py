@@ -115,6 +115,8 @@ def _locked_start(node, now):
 
 def raise_nodes(names, wanted, only):
     """Creates the nodes of those names anew (all for none), in the state `wanted` (up, break, field), and waits until ssh answers."""
+    if wanted not in ("up", "break", "field"):
+        raise LabError(f"there is no state {wanted!r} of the lab")
     known = _layout()
     chosen = topology.choose(known, names)
     base = image.base(say)

@@ -121,7 +121,7 @@ class Chaos:
     def prepare(self):
         """The lab in the report's state, made whole once."""
         if not self.options.no_lab:
-            lab.raise_nodes(self.names, True, bool(self.options.short or self.options.nodes))
+            lab.raise_nodes(self.names, "break", bool(self.options.short or self.options.nodes))
         run = Run("prepare", {})
         if run.wait():
             raise ChaosError(f"the lab could not be made whole first: {run.log}\n{run.last_words()}")
