@@ -50,6 +50,11 @@ def cluster_waves(names: list[str], cluster: dict[str, t.Any], plan: dict[str, t
     return _plan_restarts.waves(names, cluster, plan, state, settings or {})
 
 
+def cluster_next_wave(planned: list[list[str]], done: list[str], leader: str | None = None) -> list[str]:
+    """The wave to restart now: the next one that is left, and whoever leads at this moment last."""
+    return _plan_restarts.next_wave(planned, done, leader or None)
+
+
 def cluster_report(before: dict[str, t.Any], after: dict[str, t.Any] | None, changes: dict[str, list[str]], run: dict[str, t.Any],
                    problems: t.Sequence[str] = ()) -> dict[str, t.Any]:
     """The report of a run."""
@@ -135,6 +140,7 @@ class FilterModule:
             "cluster_diagnosis_lines": _report.diagnosis_lines,
             "cluster_endpoints": cluster_endpoints,
             "cluster_gather": cluster_gather,
+            "cluster_next_wave": cluster_next_wave,
             "cluster_report": cluster_report,
             "cluster_report_markdown": _report.as_markdown,
             "cluster_report_lines": _report.as_lines,

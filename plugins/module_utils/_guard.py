@@ -83,7 +83,7 @@ def joined(node, views, voters, leader_required=True):
 
     `views` {id: View | null} holds the node's own view and those of other voters, all sampled after its start. For a voter it
     must take part in the election as well: answer as one, be listed as one, and name the leader that the others name.
-    Returns {joined, reason (text | null), seen_by [ids]}.
+    Returns {joined, reason (text | null), seen_by [ids], leader (the one that the voters agree on | null)}.
     """
     others = [name for name in voters if name != node]
     state = judge(views, [node], voters)
@@ -102,4 +102,9 @@ def joined(node, views, voters, leader_required=True):
             problems.append(f"{node} names {own['leader_id'] or 'no leader'}, and the voters together do not agree on one")
         elif leader_required and own["leader_id"] != state["leader"]:
             problems.append(f"{node} names {own['leader_id'] or 'no leader'} where the others name {state['leader']}")
-    return {"joined": not problems, "reason": "; ".join(problems) or None, "seen_by": seen_by}
+    return {
+        "joined": not problems,
+        "reason": "; ".join(problems) or None,
+        "seen_by": seen_by,
+        "leader": state["leader"] if state["leader_agreed"] else None,
+    }

@@ -228,6 +228,12 @@ joined_after:
   description: Seconds from then on until another voter saw the node again; V(none) where that was not waited for.
   returned: always
   type: float
+leader:
+  description:
+    - The leader that the voters agreed on when they were last asked, by the guard, after a handover or while the node joined.
+    - V(none) where they were not asked or did not agree.
+  returned: always
+  type: str
 before:
   description: The orchestrator as it was.
   returned: always
@@ -407,6 +413,7 @@ class Orchestrator:
             if verdict["allowed"] or now + pause - start > timeout:
                 break
             time.sleep(pause)
+        self.result["leader"] = verdict["leader"]
         self.result["guard"] = {
             "required": True,
             "asked": [name for name in parameters["voters"] if name != self.node_id and name in self.endpoints],
@@ -443,7 +450,7 @@ class Orchestrator:
                     return
             state = judge(self.sample(watch), parameters["voters"], parameters["voters"])
             if state["leader_agreed"] and state["leader"] != self.node_id:
-                handover["leader"] = state["leader"]
+                handover["leader"] = self.result["leader"] = state["leader"]
                 return
             time.sleep(parameters["interval"])
 
@@ -529,6 +536,7 @@ class Orchestrator:
         while True:
             verdict = joined(self.node_id, self.sample(watch), self.parameters["voters"], self.parameters["leader_required"])
             if verdict["joined"]:
+                self.result["leader"] = verdict["leader"]
                 self.result["joined_after"] = round(time.monotonic() - began, 3)
                 return
             if time.monotonic() - began > self.parameters["join_timeout"]:
@@ -623,6 +631,7 @@ def main():
         "killed": False,
         "started_after": None,
         "joined_after": None,
+        "leader": None,
         "before": None,
         "after": None,
     }

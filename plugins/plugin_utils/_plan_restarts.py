@@ -81,6 +81,16 @@ def waves(names: t.Iterable[str], cluster: t.Mapping[str, t.Any], plan: t.Mappin
     return ([down] if down else []) + ordered + voting + last
 
 
+def next_wave(planned: t.Sequence[t.Sequence[str]], done: t.Container[str], leader: str | None) -> list[str]:
+    """The next of the ``planned`` waves (as :func:`waves` gives them) none of whose nodes is ``done``; empty when there is none.
+
+    A plan holds for the leader of its time. Here ``leader`` is whoever leads at this moment (None where that is not known): a node that
+    restarts alone and leads is passed over for as long as another wave is left. So each wave comes exactly once, whatever the leaders do.
+    """
+    left = [list(wave) for wave in planned if not any(name in done for name in wave)]
+    return next((wave for wave in left if wave != [leader]), left[0] if left else [])
+
+
 def _may_join(name: str, batch: set[str], size: int, partners: t.Mapping[str, set[str]], seeds: t.Sequence[set[str]]) -> bool:
     if not batch:
         return True

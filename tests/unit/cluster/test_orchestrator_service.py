@@ -138,6 +138,20 @@ def test_the_leader_hands_over_before_it_stops(node):
     assert not answer.get("failed"), answer
     assert answer["handover"] == {"supported": True, "leader": "b", "detail": None}
     assert node.cluster.read("leader") == "b"
+    assert answer["leader"] == "b"
+
+
+def test_who_leads_in_the_end_is_told(node):
+    node.build(leader="b").up()
+    assert node(state="restarted", check_mode=True)["leader"] == "b"
+    refused = node.refused(state="stopped", endpoints={"a": node.cluster.endpoints["a"]})
+    assert refused["failed_at"] == "guard" and refused["leader"] is None
+    assert node(state="started")["leader"] is None
+    node.cluster.stop("b")
+    node.cluster.set("leader", "c")
+    # Only the start is left to do, so that no guard has told it before.
+    os.system("systemctl stop ringrift-p2p.service")
+    assert node(state="started")["leader"] == "c"
 
 
 def test_a_leader_that_cannot_hand_over_is_restarted_all_the_same(node):

@@ -118,7 +118,7 @@ def test_the_promise(dead, deaf, candidate, leader_required):
 class TestJoined:
     def test_back_as_a_voter(self):
         answer = joined("b", whole(), VOTERS)
-        assert answer == {"joined": True, "reason": None, "seen_by": ["a", "c", "d", "e"]}
+        assert answer == {"joined": True, "reason": None, "seen_by": ["a", "c", "d", "e"], "leader": "a"}
 
     @pytest.mark.parametrize(
         ("changes", "reason"),

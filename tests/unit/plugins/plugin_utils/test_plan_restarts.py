@@ -83,6 +83,41 @@ def test_names_that_the_file_does_not_know_are_nobodys_business():
     assert waves(["no-such-node"]) == []
 
 
+def test_who_leads_when_a_wave_comes_up_goes_last():
+    planned = [["w1", "w2"], ["a"], ["b"], ["c"]]
+    assert _plan_restarts.next_wave(planned, [], "a") == ["w1", "w2"]
+    assert _plan_restarts.next_wave(planned, ["w1", "w2"], "a") == ["b"]
+    assert _plan_restarts.next_wave(planned, ["w1", "w2", "b"], "a") == ["c"]
+    assert _plan_restarts.next_wave(planned, ["w1", "w2", "b"], "c") == ["a"]
+    assert _plan_restarts.next_wave(planned, ["w1", "w2", "b", "c"], "a") == ["a"]
+    assert _plan_restarts.next_wave(planned, ["w1", "w2", "a", "b", "c"], "a") == []
+
+
+def test_without_a_known_leader_the_waves_come_as_planned():
+    planned = [["w"], ["a"], ["b"]]
+    done = []
+    while _plan_restarts.next_wave(planned, done, None):
+        done += _plan_restarts.next_wave(planned, done, None)
+    assert done == ["w", "a", "b"]
+
+
+@settings(derandomize=True, max_examples=200, deadline=None)
+@given(sizes=st.lists(st.integers(1, 3), max_size=8), seed=st.integers(0, 2 ** 32))
+def test_each_wave_comes_once_whatever_the_leaders_do(sizes, seed):
+    chance = random.Random(seed)
+    planned = [["%d.%d" % (number, index) for index in range(size)] for number, size in enumerate(sizes)]
+    names = [name for wave in planned for name in wave]
+    done, came = [], []
+    for unused in planned:
+        leader = chance.choice([*names, None, "elsewhere"])
+        wave = _plan_restarts.next_wave(planned, done, leader)
+        assert wave != [leader] or len(came) == len(planned) - 1
+        came.append(wave)
+        done += wave
+    assert sorted(came) == sorted(planned)
+    assert _plan_restarts.next_wave(planned, done, None) == []
+
+
 @settings(derandomize=True, max_examples=60, deadline=None)
 @given(seed=st.integers(0, 2 ** 32), size=st.integers(1, 300), percent=st.integers(1, 100))
 def test_every_rule_holds_in_any_cluster(seed, size, percent):
