@@ -315,8 +315,11 @@ class Store:
 
     # -- the three things a caller asks for
 
-    def present(self, entries, remove=(), generation=None, keep=5, check=False):
-        """Makes the files what C(entries) say; returns the result dict of the module. Raises GenerationError, with nothing changed."""
+    def present(self, entries, remove=(), generation=None, keep=5, check=False, situation=None):
+        """Makes the files what C(entries) say; returns the result dict of the module. Raises GenerationError, with nothing changed.
+
+        C(situation), a dict, is kept beside what is replaced, for whoever puts that back.
+        """
         faults = faults_of(entries, remove)
         if faults:
             raise GenerationError(faults)
@@ -328,7 +331,7 @@ class Store:
             changed = [path for path in before if not same_state(path, before[path], after[path])]
             if changed and not check:
                 self._change({path: before[path] for path in changed}, {path: after[path] for path in changed})
-                self._record(generation, {path: before[path] for path in changed}, {path: after[path] for path in changed})
+                self._record(generation, {path: before[path] for path in changed}, {path: after[path] for path in changed}, situation)
                 self._prune(keep)
             in_force = generation if changed or previous is None else previous
             return self._result(before, after, changed, in_force, previous)
@@ -348,6 +351,7 @@ class Store:
             remaining = [item for item in self._records() if item["sequence"] != record["sequence"]]
             earlier = current_record(remaining)
             result["generation"] = earlier["generation"] if earlier else None
+            result["situation"] = record.get("situation")
             return result
 
     def absent(self, check=False):
@@ -616,10 +620,11 @@ class Store:
             raise GenerationError("%s can't be listed: %s; run as a user who may" % (self._path("records"), exc.strerror)) from exc
         return [self._read(os.path.join("records", name), None) for name in names]
 
-    def _record(self, generation, before, after):
+    def _record(self, generation, before, after, situation):
         sequence = max([record["sequence"] for record in self._records()] or [0]) + 1
         self._save_record(
-            {"sequence": sequence, "generation": generation, "time": self.clock(), "status": "applied", "before": before, "after": after}
+            {"sequence": sequence, "generation": generation, "time": self.clock(), "status": "applied", "before": before, "after": after,
+             "situation": situation}
         )
 
     def _save_record(self, record):

@@ -104,6 +104,11 @@ options:
     type: list
     elements: path
     default: []
+  situation:
+    description:
+      - How things stood with what O(state=present) replaces, such as whether the node was connected. It is kept with the generation, and
+        O(state=rolled_back) returns it, for there the same is to be expected again.
+    type: dict
   keep:
     description: How many generations are kept. What stood there before the first one is always kept.
     type: int
@@ -166,6 +171,10 @@ files:
       description: One of V(unchanged), V(created), V(changed), V(removed).
       type: str
   sample: [{"path": "/etc/ringrift/node-id", "action": "created"}]
+situation:
+  description: What O(situation) said when the generation was written that was taken back.
+  returned: with O(state=rolled_back) where a generation is in force
+  type: dict
 daemon_reload:
   description: Whether a unit of systemd changed, so that systemd read its units again.
   returned: success
@@ -221,6 +230,7 @@ def main():
                 },
             },
             "remove": {"type": "list", "elements": "path", "default": []},
+            "situation": {"type": "dict"},
             "keep": {"type": "int", "default": 5},
             "state_dir": {"type": "path", "default": "/var/lib/ringrift-p2p/generations"},
         },
@@ -230,7 +240,7 @@ def main():
     store = Store(wanted["state_dir"], finish=reload_units(module.run_command))
     try:
         if wanted["state"] == "present":
-            result = store.present(wanted["files"], wanted["remove"], wanted["generation"], wanted["keep"], module.check_mode)
+            result = store.present(wanted["files"], wanted["remove"], wanted["generation"], wanted["keep"], module.check_mode, wanted["situation"])
         elif wanted["state"] == "rolled_back":
             result = store.rolled_back(wanted["generation"], module.check_mode)
         else:

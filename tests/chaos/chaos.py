@@ -7,7 +7,7 @@
 
 It fails (exit 1) when a second passed without a majority or with two leaders in one term, when a fault was not really injected or
 not healed, when a run did not end as it must, or when the same test passes with the guard switched off. What it measured is written
-to docs/reliability.md. `--short` is two runs, one fault and the test without the guard, on the voters and two more nodes.
+to docs/reliability.md. `--short` is one run, one fault and the test without the guard, on the voters and two more nodes.
 """
 
 from __future__ import annotations
@@ -36,6 +36,8 @@ from observer import Observer, percentile
 WORK = os.path.join(ROOT, ".work", "chaos")
 INVENTORY = os.path.join(ROOT, ".work", "lab", "inventory", "p2p.yml")
 MORE_NODES = ("lambda-gh200-1", "vast-30274241")
+# Restarts of the runs are spread over these: none may cost the majority.
+FORKS = ((), ("--forks", "1"), ("--forks", "50"))
 RUN_LIMIT = 900.0
 
 
@@ -51,7 +53,7 @@ def say(text):
 class Run:
     """One run of a playbook, of stabilize.yml unless another is named."""
 
-    def __init__(self, name, variables, tree=ROOT, playbook="playbooks/stabilize.yml"):
+    def __init__(self, name, variables, tree=ROOT, playbook="playbooks/stabilize.yml", words=()):
         os.makedirs(WORK, exist_ok=True)
         self.log = os.path.join(WORK, f"{name.replace(' ', '-')}.log")
         command = os.path.join(os.path.dirname(sys.executable), "ansible-playbook")
@@ -60,7 +62,7 @@ class Run:
         self.began = time.monotonic()
         with open(self.log, "w", encoding="utf-8") as stream:
             self._process = subprocess.Popen(
-                [command, "-i", INVENTORY, playbook, "-e", json.dumps(given)],
+                [command, "-i", INVENTORY, playbook, "-e", json.dumps(given), *words],
                 cwd=tree,
                 env=dict(os.environ, ANSIBLE_CONFIG=os.path.join(tree, "ansible.cfg")),
                 stdin=subprocess.DEVNULL,
@@ -88,10 +90,14 @@ class Run:
         self._process.kill()
         self._process.wait()
 
+    def said(self):
+        """Its log."""
+        with open(self.log, encoding="utf-8", errors="replace") as stream:
+            return stream.read()
+
     def last_words(self):
         """The end of its log."""
-        with open(self.log, encoding="utf-8", errors="replace") as stream:
-            return "".join(stream.readlines()[-25:])
+        return "\n".join(self.said().splitlines()[-25:])
 
 
 class Chaos:
@@ -102,7 +108,7 @@ class Chaos:
         self.known = topology.nodes(topology.load())
         self.names = options.nodes.split(",") if options.nodes else [*self.voters(), *MORE_NODES] if options.short else list(self.known)
         self.round = 0
-        self.results, self.faults, self.problems = [], [], []
+        self.results, self.faults, self.flags, self.problems = [], [], [], []
         self.observer = None
 
     def voters(self):
@@ -131,6 +137,11 @@ class Chaos:
         found = containers.everywhere(lambda name: faults.processes(containers.execute, name), self.names)
         return {name: {(pid, seen["start"]) for pid, seen in processes.items()} for name, processes in found.items()}
 
+    def restarted(self, before):
+        """Names of the nodes on which nothing runs any more that ran then."""
+        after = self.processes()
+        return {name for name in self.names if not before[name] & after[name]}
+
     def settled(self, observer, seconds=120):
         """Waits until every voter answers and one leads; raises ChaosError."""
 
@@ -145,10 +156,9 @@ class Chaos:
         """`count` runs that restart every node."""
         for number in range(1, count + 1):
             before = self.processes()
-            run = Run(f"roll-{number}", self.wanted())
+            run = Run(f"roll-{number}", self.wanted(), words=FORKS[number % len(FORKS)])
             code = run.wait()
-            after = self.processes()
-            same = [name for name in self.names if before[name] & after[name]]
+            same = sorted({*self.names} - self.restarted(before))
             say(f"run {number} of {count}: exit {code}, {run.seconds} s, {len(self.names) - len(same)} of {len(self.names)} nodes restarted")
             self.results.append({"seconds": run.seconds, "code": code, "restarted": len(self.names) - len(same)})
             if code:
@@ -226,8 +236,48 @@ class Chaos:
         self.round = before
         self._repeat(entry, must_fail=True)
 
+    def chosen_by_flags(self):
+        """Flags that choose hosts or tasks may have a run do less, and nothing else."""
+        voter = self._other_voter(self.observer)
+        cases = (
+            (("--limit", voter), False, {voter}),
+            (("--tags", "restart"), False, set()),
+            (("--start-at-task", "Restart under the guard"), True, set()),
+        )
+        for words, must_fail, expected in cases:
+            self.settled(self.observer)
+            before = self.processes()
+            run = Run(f"flag-{words[0].strip('-')}", self.wanted(), words=words)
+            code, restarted = run.wait(), self.restarted(before)
+            text = " ".join(words)
+            say(f"{text}: exit {code}, restarted {', '.join(sorted(restarted)) or 'nothing'}")
+            self.flags.append({"words": text, "code": code, "restarted": len(restarted)})
+            if bool(code) != must_fail:
+                self.problems.append(f"{text}: the run ended with {code}: {run.last_words()}")
+            if restarted != expected:
+                self.problems.append(f"{text}: restarted {sorted(restarted)} instead of {sorted(expected)}")
+
+    def second_operator(self):
+        """A second run while the first is on its way must refuse, and touch nothing."""
+        self.settled(self.observer)
+        before = self.processes()
+        first = Run("first-operator", self.wanted())
+        self.mid_roll(self.observer, first)
+        second = Run("second-operator", self.wanted())
+        codes = second.wait(), first.wait()
+        self.round -= 1
+        restarted = self.restarted(before)
+        say(f"second operator: exit {codes[0]}, the first one's: exit {codes[1]}")
+        self.flags.append({"words": "a second operator at the same time", "code": codes[0], "restarted": 0})
+        if not codes[0] or "held by run" not in second.said():
+            self.problems.append(f"the second operator's run ended with {codes[0]}: {second.last_words()}")
+        if codes[1] or restarted != {*self.names}:
+            self.problems.append(f"the first operator's run ended with {codes[1]}, {len(restarted)} nodes restarted: {first.last_words()}")
+
     def _other_voter(self, observer):
-        return next(name for name in self.voters() if name != observer.leader())
+        """The voter that is up longest and does not lead: the run is not at it at this moment."""
+        up = {name: (observer.answers(name) or {}).get("uptime_seconds") or 0 for name in self.voters() if name != observer.leader()}
+        return max(up, key=up.get)
 
     def fault(self, kind, leader=False):
         """Makes the fault of that kind at the leader of the moment or at another voter."""
@@ -306,10 +356,12 @@ class Chaos:
         self.settled(self.observer)
         figures = {}
         try:
-            self.rolling(2 if self.options.short else self.options.runs)
+            self.rolling(1 if self.options.short else self.options.runs)
             figures["rolling"] = self.observer.summary()
             self.with_fault(self.fault(faults.Killed, leader=True))
             if not self.options.short:
+                self.chosen_by_flags()
+                self.second_operator()
                 for kind in (faults.Stopped, faults.CutOff, faults.CutOffOneWay, faults.DiskFull):
                     self.with_fault(self.fault(kind))
                 self.clock()
@@ -351,6 +403,12 @@ def mutated_tree():
     return tree
 
 
+def _flag_lines(flags):
+    rows = [f"| {'`' + entry['words'] + '`' if entry['words'].startswith('-') else entry['words']} | exit {entry['code']} | {entry['restarted']} |" for entry in flags]
+    return ["## Whatever the flags", "", "The runs above took turns with `--forks 1`, `--forks 50` and the default.", "",
+            "| Run | Ended with | Nodes it restarted |", "|---|---|---|", *rows, ""] if rows else []
+
+
 def document(chaos, figures):
     """docs/reliability.md, from what was measured."""
     seen, lost = figures["all"], figures["lost"]
@@ -387,6 +445,7 @@ def document(chaos, figures):
         "The clock that steps is the one that the orchestrator's process sees; containers share the machine's. The disk that fills is the one",
         "below `/var/lib/ringrift-p2p`.",
         "",
+        *_flag_lines(chaos.flags),
         "## The same test with the guard switched off",
         "",
         f"With {(len(chaos.voters()) - 1) // 2} of {len(chaos.voters())} voters hung, a run that wants to restart the others cost",
@@ -404,7 +463,7 @@ def document(chaos, figures):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--runs", type=int, default=20, help="runs that restart every node")
-    parser.add_argument("--short", action="store_true", help="two runs, one fault, the test without the guard")
+    parser.add_argument("--short", action="store_true", help="one run, one fault, the test without the guard")
     parser.add_argument("--nodes", help="these nodes of the lab only; all voters must be among them")
     parser.add_argument("--no-lab", action="store_true", help="take the lab as it is")
     parser.add_argument("--output", help="file for the figures; without it docs/reliability.md, for --short none")

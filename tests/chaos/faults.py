@@ -107,7 +107,8 @@ class Stopped(Fault):
         processes(self._execute, self.node, 19)
 
     def injected(self):
-        return [seen["state"] for seen in processes(self._execute, self.node).values()] == ["T"]
+        found = processes(self._execute, self.node)
+        return bool(found) and all(seen["state"] == "T" for seen in found.values())
 
     def heal(self):
         processes(self._execute, self.node, 18)

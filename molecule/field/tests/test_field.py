@@ -49,8 +49,8 @@ def test_each_node_runs_its_own_orchestrator_once_by_our_start():
     for name, node in _state()["nodes"].items():
         (line,) = _processes(name)
         assert f"--node-id {name} " in line and line.endswith("--force-supervisor --kill-duplicates"), node
-        source = _node(name, "sh", "-c", "readlink /proc/$(pgrep -of 'scripts/p2p_orchestrator.py --node-id')/cwd").strip()
-        assert "# ringrift.p2p embedded orchestrator" not in _node(name, "cat", f"{source}/scripts/p2p_orchestrator.py")
+        path = re.search(r" --ringrift-path (\S+)", line).group(1)
+        assert "# ringrift.p2p embedded orchestrator" not in _node(name, "cat", f"{path}/scripts/p2p_orchestrator.py")
 
 
 def test_settings_of_the_old_starts_are_taken_over():

@@ -119,6 +119,15 @@ def test_rolling_back_a_named_generation_twice_goes_back_once(etc, store):
     assert (etc / "a").read_text() == "1\n"
 
 
+def test_going_back_tells_how_things_stood_then(etc, store):
+    path = str(etc / "node.conf")
+    store.present([{"path": path, "content": "one\n"}], generation="first", situation={"connected": False})
+    store.present([{"path": path, "content": "two\n"}], generation="second", situation={"connected": True})
+    assert store.rolled_back(check=True)["situation"] == {"connected": True}
+    assert store.rolled_back()["situation"] == {"connected": True}
+    assert store.rolled_back()["situation"] == {"connected": False}
+
+
 def test_a_hand_edit_made_since_is_kept_when_going_back(etc, store):
     (etc / "a").write_text("origin\n")
     store.present([entry(etc / "a", "1\n")], (), "g1")
