@@ -15,7 +15,7 @@ INSTANCE = os.environ.get("RINGRIFT_LAB", "")
 LAB = [sys.executable, os.environ["LAB"]]
 PROJECT = os.environ["MOLECULE_PROJECT_DIRECTORY"]
 BEFORE = os.path.join(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"], "before.json")
-VOTERS = ("hetzner-cpu1", "hetzner-cpu2", "nebius-backbone-1", "nebius-h100-3", "vultr-a100-20gb")
+VOTERS = ("hetzner-cpu1", "hetzner-cpu2", "nebius-backbone-1", "vultr-a100-20gb")
 # Whatever starts, restarts or names an orchestrator.
 MECHANISMS = re.compile(r"^(/etc/(systemd/system|ringrift|default|cron\.d)/|/var/spool/cron/|/root/onstart\.sh$|.*/\.env\.local$)")
 
@@ -39,10 +39,10 @@ def _mechanisms(taken):
 
 
 def test_all_nodes_are_connected_under_one_leader():
-    state = _state("--wait", "11")
+    state = _state("--wait", "9")
     assert state["missing"] == []
     assert state["leader_agreed"] and state["leader"] in VOTERS
-    assert state["quorum"]["alive"] == 5
+    assert state["quorum"]["alive"] == len(VOTERS)
 
 
 def test_each_node_runs_its_own_orchestrator_once_by_our_start():
@@ -54,7 +54,7 @@ def test_each_node_runs_its_own_orchestrator_once_by_our_start():
 
 
 def test_settings_of_the_old_starts_are_taken_over():
-    for name in ("hetzner-cpu1", "nebius-h100-3", "vast-30274241", "runpod-a100-1", "lambda-gh200-5"):
+    for name in ("hetzner-cpu1", "nebius-backbone-1", "vast-30274241", "runpod-a100-1", "lambda-gh200-5"):
         assert "RINGRIFT_FIELDLIKE_SCALE=0.05" in _node(name, "cat", "/etc/ringrift/node.conf")
 
 
@@ -66,7 +66,7 @@ def test_exactly_one_voter_may_start_elections():
 
 
 def test_relays_are_named_alike_in_both_lists():
-    for name in ("lambda-gh200-1", "lambda-gh200-5", "lambda-gh200-9", "vast-30274241"):
+    for name in ("lambda-gh200-5", "lambda-gh200-9", "vast-30274241"):
         (line,) = _processes(name)
         peers, relays = (re.search(rf" --{option} (\S+)", line).group(1).split(",") for option in ("peers", "relay-peers"))
         assert relays and set(relays) <= set(peers)
