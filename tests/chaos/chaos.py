@@ -3,11 +3,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Restarts every node of the lab again and again, with faults and without, while an observer watches the voters from outside.
 
-    chaos.py [--runs 20] [--short] [--nodes NODE,...] [--no-lab] [--output docs/reliability.md]
+    chaos.py [--runs 20] [--short] [--nodes NODE,...|all] [--no-lab] [--output docs/reliability.md]
 
 It fails (exit 1) when a second passed without a majority or with two leaders in one term, when a fault was not really injected or
 not healed, when a run did not end as it must, or when the same test passes with the guard switched off. What it measured is written
-to docs/reliability.md. `--short` is one run, one fault and the test without the guard, on the voters and two more nodes.
+to docs/reliability.md. `--short` is one run, one fault and the test without the guard. The nodes are the voters and two more, unless named.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ class Chaos:
     def __init__(self, options):
         self.options = options
         self.known = topology.nodes(topology.load())
-        self.names = options.nodes.split(",") if options.nodes else [*self.voters(), *MORE_NODES] if options.short else list(self.known)
+        self.names = list(self.known) if options.nodes == "all" else options.nodes.split(",") if options.nodes else [*self.voters(), *MORE_NODES]
         self.round = 0
         self.results, self.faults, self.flags, self.problems = [], [], [], []
         self.observer = None
@@ -127,7 +127,7 @@ class Chaos:
     def prepare(self):
         """The lab in the report's state, made whole once."""
         if not self.options.no_lab:
-            lab.raise_nodes(self.names, "break", bool(self.options.short or self.options.nodes))
+            lab.raise_nodes(self.names, "break", len(self.names) < len(self.known))
         run = Run("prepare", {})
         if run.wait():
             raise ChaosError(f"the lab could not be made whole first: {run.log}\n{run.last_words()}")
@@ -464,7 +464,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--runs", type=int, default=20, help="runs that restart every node")
     parser.add_argument("--short", action="store_true", help="one run, one fault, the test without the guard")
-    parser.add_argument("--nodes", help="these nodes of the lab only; all voters must be among them")
+    parser.add_argument("--nodes", help="these nodes of the lab, all voters among them, or all of it")
     parser.add_argument("--no-lab", action="store_true", help="take the lab as it is")
     parser.add_argument("--output", help="file for the figures; without it docs/reliability.md, for --short none")
     options = parser.parse_args()
