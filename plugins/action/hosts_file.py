@@ -15,7 +15,7 @@ import typing as t
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
-from ansible_collections.ringrift.p2p.plugins.plugin_utils import _cluster_file, _hosts_edit, _yaml_lines
+from ansible_collections.ringrift.p2p.plugins.plugin_utils import _cluster_file, _hosts_edit, _regular_file, _yaml_lines
 
 
 def plain(value: t.Any) -> t.Any:
@@ -46,12 +46,6 @@ def edit_faults(edits: dict[str, t.Any]) -> list[str]:
     return faults
 
 
-def read(path: str) -> bytes:
-    """The content of the file. Raises OSError."""
-    with open(path, "rb") as stream:
-        return stream.read()
-
-
 def replace(path: str, before: bytes, after: bytes, backup: bool) -> str | None:
     """Put ``after`` in the place of ``before`` in one step, keeping mode and owner. Returns the path of the backup, if there is one.
 
@@ -75,7 +69,7 @@ def replace(path: str, before: bytes, after: bytes, backup: bool) -> str | None:
                 os.chown(temporary, status.st_uid, status.st_gid)
             os.chmod(temporary, status.st_mode & 0o7777)
             backup_file = _back_up(path) if backup else None
-            if read(path) != before:
+            if _regular_file.read(path) != before:
                 raise AnsibleActionFail(f"{path} has been changed by somebody else while it was edited; nothing was written. Run again.")
             os.replace(temporary, path)
         except BaseException:
@@ -120,7 +114,7 @@ class ActionModule(ActionBase):
         if faults:
             raise AnsibleActionFail("\n".join(["The edits cannot be made:", *(f"  {fault}" for fault in faults)]))
         try:
-            before = read(path)
+            before = _regular_file.read(path)
         except OSError as exc:
             raise AnsibleActionFail(f"{path} cannot be read: {exc.strerror}. Give the path of the cluster's distributed_hosts.yaml.") from exc
         if arguments["digest"] and hashlib.sha256(before).hexdigest() != arguments["digest"]:

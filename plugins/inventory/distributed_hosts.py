@@ -86,7 +86,7 @@ from ansible.module_utils.common.text.converters import to_native
 from ansible.plugins.inventory import BaseInventoryPlugin, Constructable
 from ansible.utils import unsafe_proxy
 
-from ansible_collections.ringrift.p2p.plugins.plugin_utils import _addresses, _cluster_file, _providers
+from ansible_collections.ringrift.p2p.plugins.plugin_utils import _addresses, _cluster_file, _providers, _regular_file
 
 # Before ansible-core 2.19 every string is a template unless it is marked as data; since then it is the other way round.
 STRINGS_ARE_TEMPLATES = not hasattr(ansible.template, "trust_as_template")
@@ -217,8 +217,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable):
         config = self._read_config_data(path)
         source = self._source(path, config)
         try:
-            with open(source, "rb") as stream:
-                content = stream.read()
+            content = _regular_file.read(source)
         except OSError as exc:
             raise AnsibleParserError(
                 f"The cluster's hosts file cannot be read: {source}: {exc.strerror}. Put the cluster's own distributed_hosts.yaml there "

@@ -101,6 +101,7 @@ def test_the_second_time_nothing_changes(path):
     ({"edits": {"a": "x"}}, "edits.a: expected a mapping"),
     ({"edits": EDITS, "digest": "0" * 64}, "is not the file any more that the edits were planned from"),
     ({"edits": EDITS, "path": "/nonexistent/hosts.yaml"}, "/nonexistent/hosts.yaml cannot be read: No such file or directory"),
+    ({"edits": EDITS, "path": "/dev/null"}, "/dev/null cannot be read: a pipe or a device, not a file"),
     ({"edits": "x"}, "dict"),
 ])
 @pytest.mark.parametrize("check", [True, False])

@@ -207,6 +207,15 @@ def test_without_the_file_the_error_says_what_to_do(folder):
     assert "distributed_hosts.example.yaml" in done.stderr and "P2P_DISTRIBUTED_HOSTS" in done.stderr and "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("kind, reason", [("pipe", "a pipe or a device, not a file"), ("folder", "Is a directory"), ("loop", "Too many levels of symbolic")])
+def test_what_is_no_file_is_refused_at_once(folder, kind, reason):
+    path = folder / "odd.yaml"
+    {"pipe": os.mkfifo, "folder": os.mkdir, "loop": lambda place: place.symlink_to(place)}[kind](path)
+    done = ansible(folder, "inventory", "-i", "p2p.yml", "--list", P2P_DISTRIBUTED_HOSTS=str(path))
+    text = " ".join(done.stderr.split())
+    assert done.returncode != 0 and f"cannot be read: {path}: {reason}" in text and "Traceback" not in text
+
+
 def test_all_faults_are_told_before_any_host_is_added(folder):
     (folder / "distributed_hosts.yaml").write_text(HOSTS.replace("'14000'", "no") + "    nat_blocked: perhaps\n")
     done = ansible(folder, "inventory", "-i", "p2p.yml", "--list")
