@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible_collections.ringrift.p2p.plugins.plugin_utils import _findings
+
 SCHEMA = 1
 # What only a person can end is listed in full in the report; the terminal shows this many.
 TERMINAL_FINDINGS = 12
@@ -48,8 +50,17 @@ def _counts(picture: t.Mapping[str, t.Any]) -> str:
         "yes" if quorum["ok"] else "NO", leader)
 
 
+def _what(item: t.Mapping[str, t.Any]) -> list[str]:
+    """What a finding says beyond its code: a summary of its own, then its evidence."""
+    entry = _findings.CATALOGUE.get(item["code"])
+    general = entry is not None and item["summary"] == entry.summary
+    return [*([] if general and item["evidence"] else [item["summary"]]), *item["evidence"]]
+
+
 def _finding_line(item: t.Mapping[str, t.Any]) -> str:
-    return "%-8s %-20s %-18s %s" % (item["severity"], item["code"], item["node"] or "cluster", (item["evidence"] or [item["summary"]])[0])
+    what = _what(item)
+    told = "%s (%s)" % (what[0], what[1]) if what[0] == item["summary"] and len(what) > 1 else what[0]
+    return "%-8s %-20s %-18s %s" % (item["severity"], item["code"], item["node"] or "cluster", told)
 
 
 def diagnosis_lines(diagnosis: t.Mapping[str, t.Any]) -> list[str]:
@@ -73,7 +84,7 @@ def _findings_table(findings: t.Sequence[t.Mapping[str, t.Any]]) -> list[str]:
     lines = ["| Severity | Code | Node | Evidence | Remedy |", "|---|---|---|---|---|"]
     for item in findings:
         lines.append("| %s | `%s` | %s | %s | %s |" % (
-            item["severity"], item["code"], item["node"] or "cluster", _cell("; ".join(item["evidence"]) or item["summary"]), _cell(item["remedy"])))
+            item["severity"], item["code"], item["node"] or "cluster", _cell("; ".join(_what(item))), _cell(item["remedy"])))
     return lines
 
 

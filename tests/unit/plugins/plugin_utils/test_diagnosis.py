@@ -289,6 +289,20 @@ def test_the_report_tells_before_after_and_why_not():
     assert back["reached"] and "The nodes went back one generation." in _report.as_lines(back)
 
 
+def test_what_is_wrong_with_the_file_is_told_with_its_place():
+    result = diagnose()
+    result["findings"] = [
+        _findings.make("VOTER_UNFIT", "x", ["hosts.yaml, line 1: p2p_voters"], summary="The voter 'x' is no host of this file"),
+        _findings.make("STALE_LOCK", "y", ["/tmp/lock: its owner is dead", "/tmp/other: so is this one's"]), _findings.make("SERVICE_DOWN", "z"),
+    ]
+    lines, page = _report.diagnosis_lines(result), _report.as_markdown(_report.build(result, None, {}, {"id": "1"}))
+    assert any(line.endswith("The voter 'x' is no host of this file (hosts.yaml, line 1: p2p_voters)") for line in lines)
+    assert any(line.endswith(" /tmp/lock: its owner is dead") for line in lines)
+    assert any(line.endswith(" " + _findings.CATALOGUE["SERVICE_DOWN"].summary) for line in lines)
+    assert "| The voter 'x' is no host of this file; hosts.yaml, line 1: p2p_voters |" in page
+    assert "| /tmp/lock: its owner is dead; /tmp/other: so is this one's |" in page
+
+
 def test_diagnosis_does_not_change_what_it_is_given():
     observations = {name: observation(name) for name in NODES}
     kept = copy.deepcopy(observations)
