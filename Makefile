@@ -13,7 +13,7 @@ export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 SCENARIOS ?= default cluster nat seeds
 
 .DEFAULT_GOAL := help
-.PHONY: help setup host demo demo-down lint sanity unit molecule test docs bench chaos chaos-short build clean
+.PHONY: help setup host demo demo-down lint sanity unit matrix molecule test docs bench chaos chaos-short build clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -45,6 +45,9 @@ sanity: setup ## ansible-test sanity on a copy of the work tree, without ignores
 
 unit: setup ## unit tests
 	$(BIN)/python -m pytest tests/unit
+
+matrix: setup ## what depends on ansible-core under each supported one, and what runs on nodes under each Python; OPTIONS=--quick for a part
+	$(BIN)/python tests/matrix/run.py $(OPTIONS)
 
 molecule: setup ## molecule scenarios in the lab; SCENARIOS="default cluster" chooses
 	$(LAB) host

@@ -15,7 +15,7 @@ import time
 import urllib.request
 
 import pytest
-from ansible.module_utils.testing import patch_module_args
+from ansible.module_utils import basic
 
 HERE = pathlib.Path(__file__).parent
 
@@ -100,12 +100,16 @@ def cluster(tmp_path):
 
 
 @pytest.fixture
-def run_module(capsys):
+def run_module(capsys, monkeypatch):
     """Runs a module's main() with arguments; returns what it answers."""
 
     def run(module, check_mode=False, **arguments):
         capsys.readouterr()
-        with patch_module_args(dict(arguments, _ansible_check_mode=check_mode, _ansible_diff=True)):
+        with monkeypatch.context() as patch:
+            handed = {"ANSIBLE_MODULE_ARGS": dict(arguments, _ansible_check_mode=check_mode, _ansible_diff=True)}
+            patch.setattr(basic, "_ANSIBLE_ARGS", json.dumps(handed).encode())
+            # From ansible-core 2.19 on.
+            patch.setattr(basic, "_ANSIBLE_PROFILE", "legacy", raising=False)
             with pytest.raises(SystemExit):
                 module.main()
         return json.loads(capsys.readouterr().out)

@@ -140,7 +140,7 @@ def test_health_is_asked_where_status_is_refused(server):
 def test_all_nodes_of_a_round_are_asked_at_once(server):
     server.paths["/status"] = (200, lambda stream: (time.sleep(0.4), stream.write(b"{}")))
     began = time.monotonic()
-    made = _http.sample_round({name: [server.address] for name in "abcdef"} | {"gone": []}, 2)
+    made = _http.sample_round({**{name: [server.address] for name in "abcdef"}, "gone": []}, 2)
     assert time.monotonic() - began < 1.5
     assert sorted(made["nodes"]) == ["a", "b", "c", "d", "e", "f", "gone"] and made["nodes"]["gone"]["error"] == "no address known"
 

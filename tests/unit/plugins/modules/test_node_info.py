@@ -49,12 +49,17 @@ class Node(t.NamedTuple):
     process: "subprocess.Popen[bytes]"
 
 
+def module_environment() -> dict[str, str]:
+    """The environment of a process that finds the collection and ansible-core where this one does."""
+    parents = [str(pathlib.Path(path).parent) for path in ansible_collections.__path__]
+    return dict(os.environ, PYTHONPATH=os.pathsep.join(parents + [path for path in sys.path if path.endswith("site-packages")]))
+
+
 def run(parameters: dict[str, t.Any], interpreter: str = sys.executable) -> dict[str, t.Any]:
     """Runs the module in a process of its own."""
-    parents = [str(pathlib.Path(path).parent) for path in ansible_collections.__path__]
-    environment = dict(os.environ, PYTHONPATH=os.pathsep.join(parents + [path for path in sys.path if path.endswith("site-packages")]))
-    done = subprocess.run([interpreter, "-m", "ansible_collections.ringrift.p2p.plugins.modules.node_info"], check=False, capture_output=True, env=environment,
-                          input=json.dumps({"ANSIBLE_MODULE_ARGS": parameters}).encode(), timeout=60)
+    done = subprocess.run(
+        [interpreter, "-m", "ansible_collections.ringrift.p2p.plugins.modules.node_info"], check=False, capture_output=True, env=module_environment(),
+        input=json.dumps({"ANSIBLE_MODULE_ARGS": parameters}).encode(), timeout=60)
     assert done.stdout, done.stderr.decode()
     return json.loads(done.stdout)
 
@@ -126,14 +131,14 @@ def test_only_what_was_asked_for_is_probed(node: Node) -> None:
 
 
 def interpreters() -> list[str]:
-    """The oldest and the newest Python of this machine that nodes may have."""
+    """The oldest and the newest Python of this machine that nodes may have with this ansible-core."""
     folders = os.environ.get("PATH", "").split(os.pathsep) + sorted(str(path) for path in pathlib.Path.home().glob(".pyenv/versions/*/bin"))
 
     def first(minors: t.Iterable[int]) -> str:
         paths = ("%s/python3.%d" % (folder, minor) for minor in minors for folder in folders)
-        # A shim of a version manager may exist without its version.
-        return next((path for path in paths if os.access(path, os.X_OK)
-                     and subprocess.run([path, "-c", ""], capture_output=True, check=False).returncode == 0), sys.executable)
+        # A shim of a version manager may exist without its version, and ansible-core refuses Pythons that it no longer supports.
+        return next((path for path in paths if os.access(path, os.X_OK) and subprocess.run(
+            [path, "-c", "import ansible.module_utils.basic"], capture_output=True, env=module_environment(), check=False).returncode == 0), sys.executable)
 
     return sorted({first(range(8, 14)), first(range(13, 7, -1))})
 
