@@ -15,8 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from real_cluster import EMBEDDED
 from ringrift_p2p import configuration, hosts, locks, loop_lag, membership, wire
+from ringrift_p2p.admission import Rejected
 from ringrift_p2p.http_api import Api
-from ringrift_p2p.node import Node, Rejected
+from ringrift_p2p.node import Node
 
 BOUNDED = settings(derandomize=True, max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 PATHS = ("/heartbeat", "/relay/heartbeat", "/relay/message", "/leadership/transfer", "/state")
@@ -26,7 +27,7 @@ JSON_VALUES = st.recursive(
         inner, max_size=4) | st.dictionaries(st.text(max_size=6), inner, max_size=4), max_leaves=12)
 # Near misses get further into a handler than noise does: a good message with some of its fields replaced.
 GOOD = {
-    "from": "peer", "inc": 5, "seq": 1, "entries": {"peer": [5, 1, 1], "other": [1, 1, 1]}, "want": {"me": [0, 0]}, "card": CARD, "page": "", "leaving": False,
+    "from": "peer", "inc": 5, "seq": 1, "entries": {"peer": [5, 1, 1], "other": [1, 1, 1]}, "want": {"me": [0, 0]}, "card": CARD, "page": "",
     "to": "peer", "message": {"kind": "ping", "from": "peer"}, "section": "jobs", "value": {"running": 1},
 }
 NEAR_MISSES = st.dictionaries(st.sampled_from(sorted(GOOD)), JSON_VALUES, max_size=3).map(lambda changed: orjson.dumps(dict(GOOD, **changed)))
@@ -41,7 +42,7 @@ def node(tmp_path):
     (tmp_path / "data" / "p2p_embedded").mkdir(parents=True)
     found = configuration.settings(["--node-id", "me"], [], str(tmp_path), {}, str(tmp_path))
     made = Node(found, hosts.Directory({"hosts": {"me": {}}}, "hosts.yaml"), locks.Locks(found), loop_lag.LoopLag())
-    made.host = "127.0.0.1"
+    made.addresses.host = "127.0.0.1"
     made.say()
     return made
 
@@ -84,7 +85,7 @@ def test_a_replayed_message_is_refused_and_counted(node):
     async def send(*messages):
         for incarnation, sequence in messages:
             message = {"from": "peer", "inc": incarnation, "seq": sequence, "card": CARD, "entries": {"peer": [incarnation, 1, 1]}}
-            await node.receive(*wire.decode(wire.encode(message, [])), True)
+            await node.admission.receive(*wire.decode(wire.encode(message, [])), True)
 
     asyncio.run(send((5, 1), (5, 3), (5, 2), (5, 200)))
     for old in ((5, 3), (5, 200), (5, 100), (4, 500)):
@@ -109,7 +110,7 @@ def test_memory_does_not_grow_with_the_number_of_messages(node, monkeypatch):
             frame = wire.encode({"from": sender, "inc": number, "seq": number, "card": CARD, "entries": {sender: [number, 1, 1]}}, [
                 (sender, number, "node", 1, orjson.dumps(CARD)), ("x%d" % number, 1, "jobs", 1, b'"%s"' % (b"x" * 500))])
             try:
-                await node.receive(*wire.decode(frame), number % 2 == 0)
+                await node.admission.receive(*wire.decode(frame), number % 2 == 0)
             except Rejected as refusal:
                 node.count(refusal.reason)
 

@@ -14,7 +14,7 @@ import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from ringrift_p2p import configuration, hosts, locks, loop_lag, membership, node, relays, service, wire
+from ringrift_p2p import configuration, hosts, locks, loop_lag, membership, relays, service, standing, wire
 
 BOUNDED = settings(derandomize=True, max_examples=150, deadline=None)
 NAMES = st.from_regex(wire.NAME, fullmatch=True).filter(lambda name: len(name) < 40)
@@ -341,7 +341,7 @@ def test_settings_come_from_flags_files_and_environment_in_the_order_of_the_fiel
     ({"gpu": "A100", "selfplay_enabled": False}, False, False, ["training", "gpu"]),
 ])
 def test_a_coordinator_takes_no_work(entry, voter, coordinator, expected):
-    assert node.capabilities(entry, voter, coordinator) == expected
+    assert standing.capabilities(entry, voter, coordinator) == expected
 
 
 # Locks, lag, service

@@ -69,7 +69,6 @@ class Settings:
     force_takeover: bool
     force_supervisor: bool
     ignore_supervisor: bool
-    skip_port_check: bool
     lock_cleanup: bool
     training_only: bool
     generation: str
@@ -236,5 +235,5 @@ def settings(argv: list, builtin_seeds: list, root_path: str, environment: dict,
         prefer_public=environment.get("RINGRIFT_PREFER_PUBLIC_IP", "").strip().lower() in _TRUE,
         managed_by="master_loop" if given.managed_by_master_loop else "manual",
         kill_duplicates=given.kill_duplicates, force_takeover=given.force_takeover, force_supervisor=given.force_supervisor,
-        ignore_supervisor=given.ignore_supervisor, skip_port_check=given.skip_port_check, lock_cleanup=not given.no_lock_cleanup,
+        ignore_supervisor=given.ignore_supervisor, lock_cleanup=not given.no_lock_cleanup,
         training_only=given.training_only, generation=environment.get("RINGRIFT_P2P_GENERATION", ""), fan_out=int(fan_out), timing=timing)

@@ -14,7 +14,8 @@ import orjson
 from aiohttp import web
 
 from . import __version__, membership, relays, wire
-from .node import Node, Rejected
+from .admission import Rejected
+from .node import Node
 
 log = logging.getLogger("ringrift_p2p")
 STATUS_CACHE = 0.5
@@ -86,7 +87,7 @@ class Api:
         body = await request.read()
         self._node.count("bytes_received", len(body))
         header, sections = wire.decode(body)
-        answer = await self._node.receive(header, sections, request.path == "/relay/heartbeat")
+        answer = await self._node.admission.receive(header, sections, request.path == "/relay/heartbeat")
         self._node.count("bytes_sent", len(answer))
         return web.Response(body=answer, content_type="application/octet-stream")
 
@@ -116,7 +117,7 @@ class Api:
             raise wire.WireError("malformed", "to: want a voter's name")
         election = self._node.election
         if election is None:
-            return _json({"transferred": False, "leader_id": self._node.leader()[0], "reason": "not a voter"}, 409)
+            return _json({"transferred": False, "leader_id": self._node.standing.leader()[0], "reason": "not a voter"}, 409)
         outcome = await election.transfer(to)
         self._cache.clear()
         return _json(outcome, 200 if outcome["transferred"] else 409)
@@ -134,7 +135,7 @@ class Api:
 
     async def _health(self, unused_request: web.Request) -> web.Response:
         node = self._node
-        leader, term = node.leader()
+        leader, term = node.standing.leader()
         alive = len(node.membership.alive())
         reasons = []
         if not alive:
@@ -144,8 +145,8 @@ class Api:
         if node.leaving:
             reasons.append("leaving")
         return _json({
-            "healthy": not reasons, "reasons": reasons, "node_id": node.name, "role": node.role, "leader_id": leader,
-            "leader_last_seen_seconds": node.leader_seen_seconds(), "term": term, "active_peers": alive,
+            "healthy": not reasons, "reasons": reasons, "node_id": node.name, "role": node.standing.role, "leader_id": leader,
+            "leader_last_seen_seconds": node.standing.leader_seen_seconds(), "term": term, "active_peers": alive,
             "total_peers": len(node.membership.members) - 1, "uptime_seconds": time.time() - node.started, "timestamp": time.time(),
             "version": __version__, "event_loop_lag_ms": node.lag.summary(time.monotonic()),
         })
@@ -174,18 +175,18 @@ class Api:
     def _view(self, page: int) -> dict:
         node = self._node
         me, voters = node.membership.me, node.directory.voters
-        leader, term = node.leader()
+        leader, term = node.standing.leader()
         others = sorted((member for member in node.membership.members.values() if member is not me and member.card), key=lambda member: member.name)
         shown = {member.name: self._peer(member) for member in others[page * PAGE:(page + 1) * PAGE]}
-        fresh = node.fresh_voters()
+        fresh = node.standing.fresh_voters()
         view = {
-            "node_id": node.name, "role": node.role, "leader_id": leader, "effective_leader_id": leader, "term": term,
-            "voter_node_ids": voters, "voters_alive": len(fresh), "voter_quorum_size": node.majority,
-            "voter_quorum_ok": bool(voters) and len(fresh) >= node.majority,
+            "node_id": node.name, "role": node.standing.role, "leader_id": leader, "effective_leader_id": leader, "term": term,
+            "voter_node_ids": voters, "voters_alive": len(fresh), "voter_quorum_size": node.standing.majority,
+            "voter_quorum_ok": bool(voters) and len(fresh) >= node.standing.majority,
             "alive_peers": len(node.membership.alive()), "total_peers": len(others), "pages": max(1, -(-len(others) // PAGE)), "page": page,
             "peers": {name: peer for name, peer in shown.items() if peer["is_alive"]}, "all_peers": shown,
             "self": dict(
-                self._peer(me), relay_via=me.card.get("relay_via"), relay_capable=node.relay_capable, in_overlay=bool(node.overlay),
+                self._peer(me), relay_via=me.card.get("relay_via"), relay_capable=node.standing.relay_capable, in_overlay=bool(node.addresses.overlay),
                 identity_source=node.settings.node_id_source, generation=node.settings.generation, local_health=node.health.score,
                 coordinator=node.settings.coordinator, relays_replaced=node.relay_choice.replaced),
             "uptime_seconds": time.time() - node.started, "timestamp": time.time(), "event_loop_lag_ms": node.lag.summary(time.monotonic()),
@@ -210,14 +211,14 @@ class Api:
     async def _relay_status(self, unused_request: web.Request) -> web.Response:
         node = self._node
         return _json({
-            "node_id": node.name, "relay_capable": node.relay_capable, "clients": node.mailboxes.clients(time.monotonic()),
+            "node_id": node.name, "relay_capable": node.standing.relay_capable, "clients": node.mailboxes.clients(time.monotonic()),
             "capacity": relays.MAX_CLIENTS, "mail_waiting": node.mailboxes.waiting(), "relay_via": node.membership.me.card.get("relay_via"),
             "relays": node.relay_choice.names, "counters": node.mailboxes.counters,
         })
 
     async def _relay_health(self, unused_request: web.Request) -> web.Response:
         clients = len(self._node.mailboxes.clients(time.monotonic()))
-        return _json({"healthy": self._node.relay_capable and clients < relays.MAX_CLIENTS, "clients": clients, "capacity": relays.MAX_CLIENTS})
+        return _json({"healthy": self._node.standing.relay_capable and clients < relays.MAX_CLIENTS, "clients": clients, "capacity": relays.MAX_CLIENTS})
 
     async def _relay_peers(self, unused_request: web.Request) -> web.Response:
         found = {}
@@ -231,13 +232,12 @@ class Api:
         node = self._node
         lag = node.lag.summary(time.monotonic())
         counters = dict(node.counters, **node.membership.counters, **node.mailboxes.counters)
-        counters["superseded"] = node.counters.get("superseded", 0) + node.membership.counters["superseded"]
-        leader, term = node.leader()
+        leader, term = node.standing.leader()
         gauges = {
             "event_loop_lag_max_seconds": lag["max"] / 1000.0, "event_loop_lag_p99_seconds": lag["p99"] / 1000.0,
             "event_loop_processor_max_seconds": lag["processor_max"] / 1000.0,
-            "peers_alive": len(node.membership.alive()), "peers_known": len(node.membership.members) - 1, "voters_alive": len(node.fresh_voters()),
-            "voters": len(node.directory.voters), "leader_known": int(leader is not None), "is_leader": int(node.role == "leader"), "term": term,
+            "peers_alive": len(node.membership.alive()), "peers_known": len(node.membership.members) - 1, "voters_alive": len(node.standing.fresh_voters()),
+            "voters": len(node.directory.voters), "leader_known": int(leader is not None), "is_leader": int(node.standing.role == "leader"), "term": term,
             "relay_clients": len(node.mailboxes.clients(time.monotonic())), "mail_waiting": node.mailboxes.waiting(),
             "local_health_score": node.health.score, "state_bytes": sum(member.size for member in node.membership.members.values()),
             "uptime_seconds": time.time() - node.started,

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import bisect
 import selectors
 import time
 from collections import deque
@@ -34,10 +35,7 @@ class LoopLag:
         if busy_ms > entry[1]:
             entry[1] = busy_ms
             self.worst_ms = max(self.worst_ms, busy_ms)
-        place = 0
-        while place < len(BOUNDS) and busy_ms > BOUNDS[place]:
-            place += 1
-        entry[2][place] += 1
+        entry[2][bisect.bisect_left(BOUNDS, busy_ms)] += 1
 
     def clear(self) -> None:
         """Forget everything: loading and joining is over, from here on lag counts."""

@@ -72,7 +72,7 @@ async def _run(settings, held: locks.Locks, lag) -> int:
         except configuration.ElectionError as problem:
             log.error("%s", problem)
             return 2
-        log.info("%s %s listens at port %d, advertised as %s:%d", settings.node_id, __version__, settings.port, node.host, settings.advertise_port)
+        log.info("%s %s listens at port %d, advertised as %s:%d", settings.node_id, __version__, settings.port, node.addresses.host, settings.advertise_port)
         gc.collect()
         gc.freeze()
         lag.clear()

@@ -45,26 +45,18 @@ def encode(header: dict, sections: list) -> bytes:
     return b"".join([orjson.dumps(header), b"\n", *(section[4] for section in sections)])
 
 
-def _entries(value) -> dict:
-    if not isinstance(value, dict) or len(value) > MAX_ENTRIES:
-        raise WireError("malformed", "entries: want at most %d of {node: [incarnation, version, beat]}" % MAX_ENTRIES)
-    for node, entry in value.items():
-        if not is_name(node) or not isinstance(entry, list) or len(entry) != 3 or not all(map(is_whole, entry)):
-            raise WireError("malformed", "entries: want {node: [incarnation, version, beat]}")
-    return value
-
-
-def _want(value) -> dict:
-    if not isinstance(value, dict) or len(value) > MAX_ENTRIES:
-        raise WireError("malformed", "want: at most %d of {node: [incarnation, version]}" % MAX_ENTRIES)
-    for node, known in value.items():
-        if not is_name(node) or not isinstance(known, list) or len(known) != 2 or not all(map(is_whole, known)):
-            raise WireError("malformed", "want: {node: [incarnation, version]}")
+def _numbers(header: dict, field: str, count: int) -> dict:
+    """{node: [`count` whole numbers]}, an empty one if `field` is not there."""
+    value = header.get(field, {})
+    good = isinstance(value, dict) and len(value) <= MAX_ENTRIES and all(
+        is_name(node) and isinstance(numbers, list) and len(numbers) == count and all(map(is_whole, numbers)) for node, numbers in value.items())
+    if not good:
+        raise WireError("malformed", "%s: want at most %d nodes, each with %d whole numbers" % (field, MAX_ENTRIES, count))
     return value
 
 
 _FIELDS = {
-    "from": is_name, "inc": is_whole, "seq": is_whole, "admitted": lambda value: isinstance(value, bool), "leaving": lambda value: isinstance(value, bool),
+    "from": is_name, "inc": is_whole, "seq": is_whole, "admitted": lambda value: isinstance(value, bool),
     "reason": lambda value: isinstance(value, str) and len(value) <= 200, "page": lambda value: value == "" or is_name(value),
     "card": lambda value: isinstance(value, dict), "next": lambda value: value is None or is_name(value),
     "mail": lambda value: isinstance(value, list) and len(value) <= MAX_ENTRIES and all(isinstance(item, dict) for item in value),
@@ -93,8 +85,7 @@ def decode(body: bytes) -> tuple:
             header[field] = raw[field]
     if "from" not in header or "inc" not in header:
         raise WireError("malformed", "from, inc: missing")
-    header["entries"] = _entries(raw.get("entries", {}))
-    header["want"] = _want(raw.get("want", {}))
+    header["entries"], header["want"] = _numbers(raw, "entries", 3), _numbers(raw, "want", 2)
     listed = raw.get("sections", [])
     if not isinstance(listed, list) or len(listed) > MAX_SECTIONS:
         raise WireError("malformed", "sections: want a list of at most %d" % MAX_SECTIONS)
