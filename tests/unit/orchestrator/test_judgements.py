@@ -311,10 +311,10 @@ def test_all_faults_are_told_at_once_and_no_secret_among_them(tmp_path):
     with pytest.raises(configuration.UsageError) as caught:
         configuration.settings(
             ["--auth-token", "s3cret", "--peers", "ok:1,http://fine:2/,bad:99999", "--require-auth", "--port", "0"], ["seed:1"], str(tmp_path),
-            {"RINGRIFT_NODE_ID": "no good", "RINGRIFT_P2P_RAFT_FALLBACK": "9", "RINGRIFT_P2P_FAN_OUT": "0"}, str(tmp_path))
+            {"RINGRIFT_NODE_ID": "no good", "RINGRIFT_P2P_RAFT_FALLBACK": "9"}, str(tmp_path))
     text = "\n".join(caught.value.faults)
     assert len(caught.value.faults) >= 6 and "s3cret" not in text
-    for place in ("--auth-token", "--peers", "--require-auth", "--port", "RINGRIFT_NODE_ID", "RINGRIFT_P2P_RAFT_FALLBACK", "RINGRIFT_P2P_FAN_OUT"):
+    for place in ("--auth-token", "--peers", "--require-auth", "--port", "RINGRIFT_NODE_ID", "RINGRIFT_P2P_RAFT_FALLBACK"):
         assert place in text
 
 
@@ -326,7 +326,7 @@ def test_settings_come_from_flags_files_and_environment_in_the_order_of_the_fiel
     found = configuration.settings(["--peers", "https://p:1,q"], ["s:2"], str(tmp_path), environment, str(tmp_path))
     assert (found.node_id, found.node_id_source) == ("from-environment", "RINGRIFT_NODE_ID")
     assert found.coordinator is True and found.prefer_public is False and found.token == "secret" and "secret" not in repr(found)
-    assert found.peers == ["p:1", "q:8770", "e:1"] and found.seeds == ["s:2"] and found.lock_cleanup is True
+    assert found.peers == ["p:1", "q:8770", "e:1"] and found.seeds == ["s:2"] and found.flags.no_lock_cleanup is False
     (tmp_path / "etc" / "ringrift").mkdir(parents=True)
     (tmp_path / "etc" / "ringrift" / "node-id").write_text("from-file\n", encoding="utf-8")
     assert configuration.settings([], [], str(tmp_path), environment, str(tmp_path)).node_id == "from-file"

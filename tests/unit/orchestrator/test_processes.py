@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
+import struct
 import time
 
 import pytest
@@ -201,6 +203,34 @@ def test_restart_of_all_voters_keeps_term_and_data(tmp_path):
         os.unlink(os.path.join(cluster.path("v3"), "data", "p2p_embedded", "election.journal"))
         lost = cluster.run("v3")
         assert lost.returncode == 2 and "election.journal is lost" in lost.stderr and "Traceback" not in lost.stderr
+        # The term and the vote lie beside it; PySyncObj takes a file that it can't read for no vote at all.
+        cluster.kill("v2", signal.SIGTERM)
+        with open(os.path.join(cluster.path("v2"), "data", "p2p_embedded", "election.journal.meta"), "wb"):
+            pass
+        lost = cluster.run("v2")
+        assert lost.returncode == 2 and "election.journal.meta is lost" in lost.stderr and "Traceback" not in lost.stderr
+
+
+def test_who_does_not_know_the_password_costs_the_election_no_memory_and_no_connection(tmp_path):
+    with Cluster(tmp_path, VOTERS, VOTERS) as cluster:
+        cluster.start("v1")
+        cluster.wait(lambda: cluster.get("v1").get("election"), 30)
+        port = ("127.0.0.1", cluster.ports["v1"] + 1)
+        with socket.create_connection(port, 5) as stranger:
+            # A length of 1 GiB is announced, and that much would be kept.
+            stranger.sendall(struct.pack("i", 1 << 30))
+            with pytest.raises(ConnectionError):
+                for unused in range(512):
+                    stranger.sendall(b"x" * 65536)
+        cluster.wait(lambda: cluster.get("v1")["election"]["connections_dropped"] == 1, 10, "it to be dropped")
+        idle = [socket.create_connection(port, 5) for unused in range(80)]
+        try:
+            cluster.wait(lambda: cluster.get("v1")["election"]["connections_dropped"] == 81, 30, "those who say nothing to be dropped")
+            cluster.start("v2", "v3")
+            cluster.wait(cluster.joined)
+        finally:
+            for connection in idle:
+                connection.close()
 
 
 def test_who_must_stay_outside_stays_outside(tmp_path):

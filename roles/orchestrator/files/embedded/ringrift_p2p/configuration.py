@@ -64,15 +64,9 @@ class Settings:
     election_password: str = field(repr=False)
     coordinator: bool
     prefer_public: bool
-    managed_by: str
-    kill_duplicates: bool
-    force_takeover: bool
-    force_supervisor: bool
-    ignore_supervisor: bool
-    lock_cleanup: bool
-    training_only: bool
     generation: str
-    fan_out: int
+    # Flags that mean just what they say, such as `flags.kill_duplicates`.
+    flags: argparse.Namespace = field(repr=False)
     timing: Timing
 
     @property
@@ -107,7 +101,7 @@ def parser() -> argparse.ArgumentParser:
     add("--kill-duplicates", action="store_true", help="end other orchestrators of this folder first")
     add("--force-takeover", action="store_true", help="end the process that holds the orchestrator's lock or port")
     add("--no-zombie-check", action="store_true", help="accepted for compatibility")
-    add("--skip-port-check", action="store_true", help="do not ask first who answers at the port")
+    add("--skip-port-check", action="store_true", help="accepted for compatibility: the port is bound, nobody is asked first")
     add("--ignore-supervisor", action="store_true", help="start although another supervisor claims this node, and leave its claim")
     add("--force-supervisor", action="store_true", help="start although another supervisor claims this node, and take the claim over")
     add("--managed-by-master-loop", action="store_true", help="claim this node for master_loop")
@@ -220,10 +214,6 @@ def settings(argv: list, builtin_seeds: list, root_path: str, environment: dict,
     relay_peers = addresses(given.relay_peers, DEFAULT_PORT, "--relay-peers", faults)
     more = addresses(environment.get("RINGRIFT_P2P_BOOTSTRAP_SEEDS", ""), DEFAULT_PORT, "RINGRIFT_P2P_BOOTSTRAP_SEEDS", faults)
     builtin = addresses(",".join(map(str, builtin_seeds)), DEFAULT_PORT, "BOOTSTRAP_SEEDS", faults)
-    fan_out = environment.get("RINGRIFT_P2P_FAN_OUT", "3")
-    if not fan_out.isdecimal() or not 1 <= int(fan_out) <= 16:
-        faults.append("RINGRIFT_P2P_FAN_OUT: %r is not from 1 to 16" % fan_out)
-        fan_out = "3"
     timing = _timing(environment, faults)
     if faults:
         raise UsageError(faults)
@@ -233,7 +223,4 @@ def settings(argv: list, builtin_seeds: list, root_path: str, environment: dict,
         seeds=builtin, ringrift_path=path, token=token, election_password=password,
         coordinator=environment.get("RINGRIFT_IS_COORDINATOR", "").strip().lower() in _TRUE,
         prefer_public=environment.get("RINGRIFT_PREFER_PUBLIC_IP", "").strip().lower() in _TRUE,
-        managed_by="master_loop" if given.managed_by_master_loop else "manual",
-        kill_duplicates=given.kill_duplicates, force_takeover=given.force_takeover, force_supervisor=given.force_supervisor,
-        ignore_supervisor=given.ignore_supervisor, lock_cleanup=not given.no_lock_cleanup,
-        training_only=given.training_only, generation=environment.get("RINGRIFT_P2P_GENERATION", ""), fan_out=int(fan_out), timing=timing)
+        generation=environment.get("RINGRIFT_P2P_GENERATION", ""), flags=given, timing=timing)

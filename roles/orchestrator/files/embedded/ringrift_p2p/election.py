@@ -15,84 +15,25 @@ import os
 import time
 
 from pysyncobj import SyncObj, SyncObjConf, SyncObjException, replicated
-from pysyncobj.poller import POLL_EVENT_TYPE, Poller
-from pysyncobj.transport import TCPTransport
+from pysyncobj.journal import MetaStorer
 
 from .configuration import ElectionError
+from .raft_network import LoopPoller, Transport
 
 log = logging.getLogger("ringrift_p2p")
 HISTORY = 32
 TICK = 0.2
 
 
-class _LoopPoller(Poller):
-    """PySyncObj's sockets, watched by the event loop instead of by a poll of its own."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self.after_event = None
-
-    def subscribe(self, descr, callback, eventMask):
-        self.unsubscribe(descr)
-        if eventMask & (POLL_EVENT_TYPE.READ | POLL_EVENT_TYPE.ERROR):
-            self._loop.add_reader(descr, self._event, descr, callback, POLL_EVENT_TYPE.READ)
-        if eventMask & POLL_EVENT_TYPE.WRITE:
-            self._loop.add_writer(descr, self._event, descr, callback, POLL_EVENT_TYPE.WRITE)
-
-    def unsubscribe(self, descr):
-        for remove in (self._loop.remove_reader, self._loop.remove_writer):
-            try:
-                remove(descr)
-            except OSError:
-                # The socket was closed first; the selector has forgotten it by now.
-                continue
-
-    def _event(self, descr, callback, event):
-        callback(descr, event)
-        if self.after_event is not None:
-            self.after_event()
-
-    def poll(self, timeout):
-        """The loop has polled already."""
-
-
-class _Transport(TCPTransport):
-    """Notes when the leader was last heard, and keeps voters' connections among each other from ageing unused."""
-
-    KEEPALIVE = 2.0
-
-    def __init__(self, syncObj, selfNode, otherNodes):
-        self.leader_heard = 0.0
-        self._next_keepalive = 0.0
-        super().__init__(syncObj, selfNode, otherNodes)
-        syncObj.transport_in_use = self
-
-    def _onMessageReceived(self, node, message):
-        if not isinstance(message, dict) or "type" not in message:
-            return
-        if message["type"] == "append_entries":
-            self.leader_heard = time.monotonic()
-        super()._onMessageReceived(node, message)
-
-    def _onTick(self):
-        super()._onTick()
-        now = time.monotonic()
-        if now >= self._next_keepalive:
-            # Only a leader sends on its own. A link between followers would time out just when an election needs it.
-            self._next_keepalive = now + self.KEEPALIVE
-            for node in list(self._connections):
-                self.send(node, {"type": "keepalive"})
-
-
 class _Raft(SyncObj):
     """The replicated state: which node led in which term."""
 
-    def __init__(self, own: str, others: list, conf: SyncObjConf, poller: _LoopPoller) -> None:
+    def __init__(self, own: str, others: list, conf: SyncObjConf, poller: LoopPoller) -> None:
         # What stands before the base constructor belongs to this process, what comes after it is replicated.
         self.loop_poller = poller
         self.transport_in_use = None
         self.committed_before = 0
-        super().__init__(own, others, conf, transportClass=_Transport)
+        super().__init__(own, others, conf, transportClass=Transport)
         self.history = []
 
     @property
@@ -121,17 +62,19 @@ class Election:
                                 "name a file that holds it in RINGRIFT_P2P_ELECTION_PASSWORD_FILE")
         self._names = {address: voter for voter, address in addresses.items()}
         self._addresses, self._name, self._timing, self._changed, self._told = addresses, name, timing, changed, None
-        journal, marker = os.path.join(state_dir, "election.journal"), os.path.join(state_dir, "election.voted")
-        if os.path.exists(marker) and not os.path.exists(journal):
+        journal, self._marker = os.path.join(state_dir, "election.journal"), os.path.join(state_dir, "election.voted")
+        vote = journal + ".meta"
+        lost = journal if not os.path.exists(journal) else vote if "currentTerm" not in MetaStorer(vote).getMeta() else None
+        if lost and os.path.exists(self._marker):
             raise ElectionError(
                 "%s is lost, and this voter has voted before: voting again could elect a second leader for one term. Put it back; or, once the "
-                "other voters agree on a leader, remove %s" % (journal, marker))
-        self._poller = _LoopPoller(asyncio.get_running_loop())
+                "other voters agree on a leader, remove %s" % (lost, self._marker))
+        self._poller = LoopPoller(asyncio.get_running_loop())
         conf = SyncObjConf(
             password=password, autoTick=False, journalFile=journal, fullDumpFile=journal + ".dump", useFork=False, bindAddress=bind,
             logCompactionMinEntries=1000, logCompactionMinTime=86400.0, raftMinTimeout=timing.raft_minimum,
             raftMaxTimeout=timing.raft_maximum, appendEntriesPeriod=timing.raft_append, leaderFallbackTimeout=timing.raft_fallback,
-            connectionTimeout=timing.raft_maximum + 2.0 * _Transport.KEEPALIVE, connectionRetryTime=0.5, maxBindRetries=1, onStateChanged=self._state_changed,
+            connectionTimeout=timing.raft_maximum + 2.0 * Transport.KEEPALIVE, connectionRetryTime=0.5, maxBindRetries=1, onStateChanged=self._state_changed,
             tcp_keepalive=(2, 1, 3))
         self._raft = None
         try:
@@ -140,8 +83,6 @@ class Election:
             raise ElectionError("%s: cannot be used: %s; put it back from a copy" % (journal, problem)) from None
         except SyncObjException as problem:
             raise ElectionError("the election can't listen at %s: %s" % (bind, problem)) from None
-        with open(marker, "ab"):
-            pass
         self._spare_the_disk(self._raft._SyncObj__raftLog)
         self._recorded = 0
         self._last_tick = time.monotonic()
@@ -183,6 +124,9 @@ class Election:
         said = (self.role, self.leader, self.term)
         if said != self._told:
             self._told = said
+            if self.term:
+                with open(self._marker, "ab"):
+                    pass
             self._changed(*said)
 
     def _confirmed(self) -> bool:
@@ -223,8 +167,9 @@ class Election:
         return time.monotonic() if self.is_leader else self._raft.transport_in_use.leader_heard
 
     def status(self) -> dict:
-        """For /status: `{term, log_length, history [[term, node]]}`."""
-        return {"term": self.term, "log_length": self._raft._getRaftLogSize(), "history": self._raft.history[-8:]}
+        """For /status: `{term, log_length, history [[term, node]], connections_dropped}`, the last for sending or waiting too long."""
+        return {"term": self.term, "log_length": self._raft._getRaftLogSize(), "history": self._raft.history[-8:],
+                "connections_dropped": self._raft.transport_in_use.dropped}
 
     async def transfer(self, to: str | None, timeout: float = 3.0) -> dict:
         """Hand leadership over to `to`, or to the most caught-up voter: `{transferred, leader_id, reason}` once another leads."""

@@ -152,7 +152,7 @@ class Locks:
             self._end_duplicates()
             self._take_lock()
             self._bind()
-            if not settings.ignore_supervisor:
+            if not settings.flags.ignore_supervisor:
                 self._write_claim()
         except OSError as problem:
             self.release()
@@ -164,11 +164,11 @@ class Locks:
 
     def _check_claim(self) -> None:
         settings = self._settings
-        if settings.lock_cleanup:
-            reason = self._clean()
-        else:
+        if settings.flags.no_lock_cleanup:
             reason = field_claim_refusal(_read(self._claim), time.time(), _exists)
-        if reason and not (settings.force_supervisor or settings.ignore_supervisor):
+        else:
+            reason = self._clean()
+        if reason and not (settings.flags.force_supervisor or settings.flags.ignore_supervisor):
             raise Refused("%s: this node is claimed: %s; end that, or start with --force-supervisor" % (self._claim, reason))
 
     def _clean(self) -> str | None:
@@ -191,8 +191,8 @@ class Locks:
 
     def _end_duplicates(self) -> None:
         settings, holder = self._settings, self._holder()
-        found = duplicates(settings.ringrift_path, holder) if settings.kill_duplicates else []
-        if settings.force_takeover and holder not in found and is_orchestrator(_argv(holder)):
+        found = duplicates(settings.ringrift_path, holder) if settings.flags.kill_duplicates else []
+        if settings.flags.force_takeover and holder not in found and is_orchestrator(_argv(holder)):
             found.append(holder)
         for pid in found:
             if not end(pid):
@@ -226,7 +226,8 @@ class Locks:
     def _write_claim(self) -> None:
         now = time.time()
         if self._claimed is None:
-            self._claimed = {"managed_by": self._settings.managed_by, "pid": os.getpid(), "started_at": _iso(now)}
+            manager = "master_loop" if self._settings.flags.managed_by_master_loop else "manual"
+            self._claimed = {"managed_by": manager, "pid": os.getpid(), "started_at": _iso(now)}
         self._claimed["last_health_check"] = _iso(now)
         write_atomically(self._claim, json.dumps(self._claimed).encode())
 

@@ -19,6 +19,9 @@ from . import addresses, admission, configuration, exchange, hosts, joining, loc
 
 log = logging.getLogger("ringrift_p2p")
 
+# Members that a heartbeat goes to.
+FAN_OUT = 3
+
 
 class Node:
     """One orchestrator: its parts, and what they share. `start` sets it going, `stop` ends it.
@@ -99,7 +102,7 @@ class Node:
         if self.election is not None and self.election.is_leader:
             await self.election.transfer(None, 0.5)
         self.say()
-        farewells = [self.spawn(self.exchange.heartbeat(address)) for address in self.exchange.targets(3)]
+        farewells = [self.spawn(self.exchange.heartbeat(address)) for address in self.exchange.targets(FAN_OUT)]
         if farewells:
             await asyncio.wait(farewells, timeout=0.4)
         for task in list(self._tasks):
@@ -144,7 +147,7 @@ class Node:
             await asyncio.sleep(max(0.0, due - loop.time()))
 
     def _round(self) -> None:
-        count = self.settings.fan_out
+        count = FAN_OUT
         if self.standing.uses_relays:
             count = 1
             for address in self._relays():

@@ -69,7 +69,7 @@ class Standing:
         return {
             "nat_blocked": self.nat_blocked, "relays": names, "relay_via": names[0] if names else None, "role": self.role,
             "leader_id": leader, "term": term, "leaving": node.leaving,
-            "capabilities": capabilities(self._entry, node.name in node.directory.voters, settings.coordinator, settings.training_only),
+            "capabilities": capabilities(self._entry, node.name in node.directory.voters, settings.coordinator, settings.flags.training_only),
             "has_gpu": has_gpu(self._entry), "version": __version__, "relay_capable": self.relay_capable,
             "relay_clients": len(node.mailboxes.clients(time.monotonic())), "started_at": node.started, "generation": settings.generation,
         }
