@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import struct
@@ -209,6 +210,37 @@ def test_restart_of_all_voters_keeps_term_and_data(tmp_path):
             pass
         lost = cluster.run("v2")
         assert lost.returncode == 2 and "election.journal.meta is lost" in lost.stderr and "Traceback" not in lost.stderr
+
+
+def test_a_voter_without_its_state_does_not_vote_before_the_others_have_a_leader_without_it(tmp_path):
+    with Cluster(tmp_path, VOTERS, VOTERS) as cluster:
+        cluster.start()
+        cluster.wait(cluster.joined)
+        wiped, witness, away = cluster.leader(), *(name for name in VOTERS if name != cluster.leader())
+        cluster.kill(away)
+        cluster.kill(wiped)
+        shutil.rmtree(os.path.join(cluster.path(wiped), "data", "p2p_embedded"))
+        # Not in a second try either: what it said of itself in the first one does not hide its earlier life.
+        for unused_life in range(2):
+            cluster.start(wiped)
+            cluster.wait(lambda: cluster.get(wiped).get("alive_peers") == 1 and cluster.get(witness)["alive_peers"] == 1, 30, "the two to meet")
+            time.sleep(3 * float(FAST["RAFT_MAXIMUM"]))
+            told = cluster.get(wiped, "/health")
+            assert told["leader_id"] is None and cluster.get(witness, "/health")["leader_id"] is None and cluster.get(wiped)["election"] is None
+            assert any("election.journal is lost, and %s knows this voter" % witness in reason for reason in told["reasons"])
+            cluster.kill(wiped)
+        cluster.start(wiped, away)
+        cluster.wait(lambda: cluster.joined() and cluster.get(wiped)["election"] is not None)
+        assert cluster.get(wiped)["election_fault"] is None
+        # A majority without state is beyond that; the operator may have them begin anew.
+        for name in (wiped, away):
+            cluster.kill(name)
+            shutil.rmtree(os.path.join(cluster.path(name), "data", "p2p_embedded"))
+            os.mkdir(os.path.join(cluster.path(name), "data", "p2p_embedded"))
+            with open(os.path.join(cluster.path(name), "data", "p2p_embedded", "election.anew"), "wb"):
+                pass
+        cluster.start(wiped, away)
+        cluster.wait(cluster.joined)
 
 
 def test_who_does_not_know_the_password_costs_the_election_no_memory_and_no_connection(tmp_path):

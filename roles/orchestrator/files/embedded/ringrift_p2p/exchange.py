@@ -157,6 +157,15 @@ class Exchange:
             except (aiohttp.ClientError, asyncio.TimeoutError, OSError):
                 continue
 
+    async def card_at(self, address: str, name: str) -> dict:
+        """The card of the node `name` as the node at `address` has it, an empty one if it has none or does not answer."""
+        try:
+            async with self._session.get("http://%s/state/%s?section=%s" % (address, name, membership.CARD), allow_redirects=False) as response:
+                body = await response.content.read(wire.MAX_SECTION)
+                return membership.card_of(body) if response.status == 200 else {}
+        except (aiohttp.ClientError, asyncio.TimeoutError, OSError, wire.WireError):
+            return {}
+
     async def name_at(self, address: str) -> str | None:
         """The name of the node that answers at `address`, None if none does. The token is not sent: who is there is not known yet."""
         try:

@@ -71,12 +71,12 @@ class Node:
         """Find the own addresses, join the election if this node votes, and set the loops going. Raises configuration.ElectionError."""
         await self.addresses.find()
         self.exchange.open()
-        self._join_election()
+        await self._join_election()
         self.say()
         for work in (self._beats, self.joining.run, self._housekeeping):
             self.spawn(work())
 
-    def _join_election(self) -> None:
+    async def _join_election(self) -> None:
         faults = self.directory.election_faults()
         if faults:
             self.election_fault = "; ".join(faults)
@@ -85,14 +85,46 @@ class Node:
             return
         if faults:
             raise configuration.ElectionError("this node is a voter, and no leader can be elected: " + self.election_fault)
-        voters = self.directory.voter_addresses()
-        host, port = voters[self.name].rsplit(":", 1)
+        port = self.directory.voter_addresses()[self.name].rpartition(":")[2]
         if int(port) != self.settings.port + 1:
             raise configuration.ElectionError("%s: hosts.%s: the file gives this voter port %d, and it was started with --port %d; make them equal"
                                               % (self.directory.source, self.name, int(port) - 1, self.settings.port))
+        # The last is the operator's word for it that no vote of an earlier life counts any more.
+        journal, voted, anew = (os.path.join(self.settings.state_dir, "election." + name) for name in ("journal", "voted", "anew"))
+        witness = None if any(map(os.path.exists, (journal, voted, anew))) else await self._witness()
+        if witness is None:
+            self._vote()
+            return
+        self.election_fault = (
+            "%s is lost, and %s knows this voter from before: it votes again once a majority of all voters, without it, agrees on a leader; if too "
+            "many have lost theirs for that, create %s on each of them, restart them, and remove it again" % (journal, witness, anew))
+        log.error("%s", self.election_fault)
+        self.spawn(self._vote_later())
+
+    async def _witness(self) -> str | None:
+        """A voter that remembers an earlier life of this one, in which it may have voted; None if nobody does."""
+        known = ((name, self.addresses.by_name(name)) for name in self.directory.voters if name != self.name)
+        others = {name: address for name, address in known if address}
+        cards = await asyncio.gather(*(self.exchange.card_at(address, self.name) for address in others.values()))
+        return next((name for name, card in zip(others, cards) if card.get("voter") is True), None)
+
+    async def _vote_later(self) -> None:
+        """A leader without this voter has the newest term in which it can have helped to elect one: from there on it may vote again."""
+        while self.standing.leader()[0] is None:
+            await asyncio.sleep(self.timing.heartbeat)
+        try:
+            self._vote()
+            self.election_fault = None
+        except configuration.ElectionError as problem:
+            self.election_fault = str(problem)
+            log.error("%s", problem)
+
+    def _vote(self) -> None:
         # Only voters pay for loading the engine.
         from .election import Election
 
+        voters = self.directory.voter_addresses()
+        host, port = voters[self.name].rsplit(":", 1)
         bind = "%s:%s" % (host if addresses.is_local(host) else "0.0.0.0", port)
         self.election = Election(self.name, voters, bind, self.settings.state_dir, self.settings.election_password, self.timing, self._leader_changed)
 

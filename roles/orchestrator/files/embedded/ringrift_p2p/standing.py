@@ -68,7 +68,7 @@ class Standing:
         names = node.relay_choice.names
         return {
             "nat_blocked": self.nat_blocked, "relays": names, "relay_via": names[0] if names else None, "role": self.role,
-            "leader_id": leader, "term": term, "leaving": node.leaving,
+            "leader_id": leader, "term": term, "leaving": node.leaving, "voter": node.name in node.directory.voters,
             "capabilities": capabilities(self._entry, node.name in node.directory.voters, settings.coordinator, settings.flags.training_only),
             "has_gpu": has_gpu(self._entry), "version": __version__, "relay_capable": self.relay_capable,
             "relay_clients": len(node.mailboxes.clients(time.monotonic())), "started_at": node.started, "generation": settings.generation,
@@ -87,7 +87,8 @@ class Standing:
         claims: dict = {}
         for name in self.fresh_voters():
             card = members[name].card
-            if card.get("leader_id"):
+            # This node only repeats what the others say.
+            if card.get("leader_id") and name != self._node.name:
                 claims.setdefault(card["leader_id"], []).append(card.get("term", 0))
         for leader, terms in claims.items():
             if len(terms) >= self.majority:
