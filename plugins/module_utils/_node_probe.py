@@ -404,7 +404,9 @@ class NodeProbe:
 
     def _rivals(self) -> list[dict[str, t.Any]]:
         found = _rivals.detect(self.files.root or "/", service=self.service)
-        return [{key: _masked(item.get(key)) for key in ("kind", "name", "location", "line", "active")} for item in found]
+        shown = [dict(item, held=False) for item in found]
+        shown += [dict(item, held=True) for item in _rivals.held_off(self.files.real(_rivals.RECORDS))]
+        return [{key: _masked(item.get(key)) for key in ("kind", "name", "location", "line", "active", "held")} for item in shown]
 
     def _locks(self) -> list[dict[str, t.Any]]:
         path = self.path or self.files.expand(str(self.parameters.get("path") or ""))

@@ -5,6 +5,8 @@
 
 Rivals are lines of cron tables and start scripts, units, and running processes. A disabled line stays where it was, as a marked
 comment; a unit is masked, its own file kept; a process is ended. For each, a record is written before anything is touched.
+
+A rival is disabled for good, or held off for one run. The record says which, so that the next run can put back what a run that died had held off.
 """
 
 from __future__ import annotations
@@ -137,6 +139,11 @@ def key_of(rival):
     return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
+def stands_in(rival, paths):
+    """Whether a rival is defined by one of these files: the one that it was found in, or the one that masks its unit."""
+    return rival["location"] in paths or (rival["kind"] == "unit" and "/etc/systemd/system/" + rival["name"] in paths)
+
+
 # --- looking -----------------------------------------------------------------------------------------------------------
 
 
@@ -158,6 +165,19 @@ def detect(root="/", procfs=None, service=_processes.DEFAULT_SERVICE):
     # A process of a unit goes with its unit.
     alone = [process for process in processes if process.pop("unit") not in masked]
     return _cron(root, service) + _files(root, service) + units + alone
+
+
+def held_off(records=RECORDS):
+    """What is held off for a run, by the records: ``{kind, name, location, line, active (False)}`` each. A record that cannot be read is left out."""
+    found = []
+    for name in _names(records):
+        try:
+            record = json.loads(_lock_guard._bytes(os.path.join(records, name)) or b"")
+            if record["held"]:
+                found.append({"kind": record["kind"], "name": record["name"], "location": record["location"], "line": record["line"], "active": False})
+        except (ValueError, TypeError, KeyError):
+            continue
+    return found
 
 
 def _read_text(path):
@@ -288,9 +308,10 @@ class Rivals:
         self._run = run or _run
         self._stop_timeout = stop_timeout
 
-    def disable(self, rival):
-        """Disable one rival. Raises RivalError."""
+    def disable(self, rival, run=None):
+        """Disable one rival: for good, or, with the id of a run, only until :meth:`restore` after it. Raises RivalError."""
         record = {"kind": rival["kind"], "name": rival["name"], "location": rival["location"], "line": rival.get("line"), "time": time.time()}
+        record.update(held=run is not None, run=run)
         try:
             if rival["kind"] in ("cron", "file"):
                 self._disable_line(rival, record)
@@ -314,6 +335,15 @@ class Rivals:
                                      % (os.path.join(self._records, name), exc)) from exc
         return sorted(found, key=lambda record: (record.get("time", 0), record["key"]))
 
+    def keep_disabled(self, record):
+        """Make what is held off for a run disabled for good. Raises RivalError."""
+        path = os.path.join(self._records, record["key"] + ".json")
+        kept = {key: value for key, value in record.items() if key != "key"}
+        try:
+            self._write(path, dict(kept, held=False, run=None))
+        except OSError as exc:
+            raise RivalError("%s: %s" % (path, exc.strerror)) from exc
+
     def restore(self, record):
         """Put one rival back and take its record away. Raises RivalError."""
         try:
@@ -334,7 +364,11 @@ class Rivals:
 
     def _keep(self, rival, record):
         os.makedirs(self._records, mode=0o700, exist_ok=True)
-        _replace(os.path.join(self._records, key_of(rival) + ".json"), json.dumps(record, indent=2, sort_keys=True).encode("ascii"), mode=0o600)
+        self._write(os.path.join(self._records, key_of(rival) + ".json"), record)
+
+    @staticmethod
+    def _write(path, record):
+        _replace(path, json.dumps(record, indent=2, sort_keys=True).encode("ascii"), mode=0o600)
 
     def _disable_line(self, rival, record):
         path = self._path(rival["location"])

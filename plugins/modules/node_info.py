@@ -186,7 +186,8 @@ observation:
       type: list
       elements: dict
     rivals:
-      description: Cron lines, units, processes and files that restart or kill the orchestrator on their own.
+      description: Cron lines, units, processes and files that restart or kill the orchestrator on their own. C(held) marks what a run holds off, or has
+        left so when it died.
       type: list
       elements: dict
     service:

@@ -12,8 +12,10 @@ version_added: 1.0.0
 description:
   - Two managers on one node fight over the orchestrator's locks. This module finds the others and disables them so that they can be put back.
   - A line of a cron table or start script becomes a marked comment in its place, a unit is masked and stopped, a process is ended by pidfd.
-  - A record of each is kept under O(records) before anything is touched. With O(state=restored), everything recorded is put back byte by byte, units that
-    ran are started, and processes are started again with the arguments, environment and user that they had.
+  - A record of each is kept under O(records) before anything is touched. What is put back, is put back byte by byte; units that ran are started, and
+    processes are started again with the arguments, environment and user that they had.
+  - The record says whether a rival is disabled for good or held off for a run. So what a run that died has held off can be put back later, and what was
+    disabled for good stays so.
 author:
   - RingRift P2P contributors (@ringrift)
 extends_documentation_fragment:
@@ -31,11 +33,25 @@ attributes:
 options:
   state:
     description:
-      - With V(disabled), no active rival is left.
-      - With V(restored), every rival that was disabled here is back.
+      - With V(disabled), no active rival is left, and what was held off is disabled for good.
+      - With V(held), no active rival is left until it is V(released).
+      - With V(released), every rival that was held off is back; what was disabled for good is left alone.
+      - With V(restored), every rival that was held off or disabled here is back.
     type: str
-    choices: [disabled, restored]
+    choices: [disabled, held, released, restored]
     required: true
+  run:
+    description:
+      - Id of the run, kept in the records. Required with O(state=held).
+      - With O(state=released), only what that run held off is put back. Without it, what any run has.
+    type: str
+  leave:
+    description:
+      - With O(state=held), leaves rivals alone that are defined by one of these files, or units that are masked by one of them.
+      - For files that the caller is about to write itself, so that what is kept of them is what stood there.
+    type: list
+    elements: path
+    default: []
   kinds:
     description: Act on rivals of these kinds only.
     type: list
@@ -63,14 +79,23 @@ EXAMPLES = r"""
   ringrift.p2p.rival_managers:
     state: disabled
 
-- name: Put the other managers back
+- name: Hold them off while this run is at work
+  ringrift.p2p.rival_managers:
+    state: held
+    run: 20261123T120000.000000Z
+
+- name: Put back what was held off
+  ringrift.p2p.rival_managers:
+    state: released
+
+- name: Put the other managers back, those that were disabled for good as well
   ringrift.p2p.rival_managers:
     state: restored
 """
 
 RETURN = r"""
 rivals:
-  description: The rivals that were disabled or restored (in check mode, would be).
+  description: The rivals that were disabled, held off or put back (in check mode, would be).
   returned: always
   type: list
   elements: dict
@@ -88,7 +113,7 @@ rivals:
       description: The line there, if any.
       type: int
     action:
-      description: V(disabled), V(restored) or V(failed).
+      description: V(disabled), V(held), V(released), V(restored) or V(failed).
       type: str
 """
 
@@ -108,6 +133,8 @@ def faults(params):
         found.append("stop_timeout: %g is not between 0 and 600 seconds" % params["stop_timeout"])
     if not re.match(r"[A-Za-z0-9:_.@-]+\Z", params["service"]):
         found.append("service: %s is no name of a unit or program" % params["service"])
+    if params["state"] == "held" and not params["run"]:
+        found.append("run: it is required with state=held")
     return found
 
 
@@ -116,16 +143,33 @@ def place(rival):
     return "%s:%s" % (rival["location"], rival["line"]) if rival.get("line") else rival["location"]
 
 
-def lines(rivals, state):
-    """One line for each rival, for a diff."""
-    return "".join("%s %s %s: %s\n" % (rival["kind"], rival["name"], place(rival), state) for rival in rivals)
+def line(rival, state):
+    """One line for a diff."""
+    return "%s %s %s: %s\n" % (rival["kind"], rival["name"], place(rival), state)
+
+
+def work(rivals, params):
+    """What is to be done: a list of (rival or record, the call that does it, what it was before). Raises RivalError."""
+    state, run = params["state"], params["run"]
+    if state == "restored":
+        return [(record, rivals.restore, "held" if record.get("held") else "disabled") for record in rivals.recorded()]
+    if state == "released":
+        return [(record, rivals.restore, "held") for record in rivals.recorded() if record.get("held") and run in (None, record.get("run"))]
+    active = [rival for rival in _rivals.detect(service=params["service"]) if rival["active"]]
+    if state == "held":
+        leave = set(params["leave"])
+        return [(rival, lambda item: rivals.disable(item, run), "active") for rival in active if not _rivals.stands_in(rival, leave)]
+    held = [record for record in rivals.recorded() if record.get("held")]
+    return [(record, rivals.keep_disabled, "held") for record in held] + [(rival, rivals.disable, "active") for rival in active]
 
 
 def main():
     """Run the module."""
     module = AnsibleModule(
         argument_spec={
-            "state": {"type": "str", "choices": ["disabled", "restored"], "required": True},
+            "state": {"type": "str", "choices": ["disabled", "held", "released", "restored"], "required": True},
+            "run": {"type": "str"},
+            "leave": {"type": "list", "elements": "path", "default": []},
             "kinds": {"type": "list", "elements": "str", "choices": ["cron", "file", "unit", "process"], "default": ["cron", "file", "unit", "process"]},
             "service": {"type": "str", "default": "ringrift-p2p"},
             "records": {"type": "path", "default": _rivals.RECORDS},
@@ -140,14 +184,11 @@ def main():
     rivals = _rivals.Rivals(module.params["records"], stop_timeout=module.params["stop_timeout"])
     errors = []
     try:
-        if state == "disabled":
-            todo, act = [rival for rival in _rivals.detect(service=module.params["service"]) if rival["active"]], rivals.disable
-        else:
-            todo, act = rivals.recorded(), rivals.restore
+        todo = work(rivals, module.params)
     except _rivals.RivalError as exc:
         module.fail_json(msg=str(exc))
-    done = []
-    for rival in todo:
+    done, before, after = [], "", ""
+    for rival, act, was in todo:
         if rival["kind"] not in module.params["kinds"]:
             continue
         action = state
@@ -158,14 +199,10 @@ def main():
                 errors.append(str(exc))
                 action = "failed"
         done.append({"kind": rival["kind"], "name": rival["name"], "location": rival["location"], "line": rival.get("line"), "action": action})
-    changed = [rival for rival in done if rival["action"] != "failed"]
-    result = {
-        "changed": bool(changed), "rivals": done,
-        "diff": {
-            "before": lines(changed, "active" if state == "disabled" else "disabled"),
-            "after": lines(changed, state),
-        },
-    }
+        if action != "failed":
+            before += line(rival, was)
+            after += line(rival, state)
+    result = {"changed": bool(after), "rivals": done, "diff": {"before": before, "after": after}}
     if errors:
         module.fail_json(msg="; ".join(errors), **result)
     module.exit_json(**result)

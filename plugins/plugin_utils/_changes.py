@@ -38,11 +38,8 @@ def _unlocked(result: Results) -> list[str]:
 
 
 def _rivals(result: Results) -> list[str]:
-    return ["disabled %s %s" % (item.get("kind"), item.get("name")) for item in result.get("rivals") or [] if item.get("action") == "disabled"]
-
-
-def _rivals_restored(result: Results) -> list[str]:
-    return ["put back %s %s" % (item.get("kind"), item.get("name")) for item in result.get("rivals") or [] if item.get("action") == "restored"]
+    words = {"disabled": "disabled", "held": "held off", "released": "put back", "restored": "put back"}
+    return ["%s %s %s" % (words[item["action"]], item.get("kind"), item.get("name")) for item in result.get("rivals") or [] if item.get("action") in words]
 
 
 def _processes(result: Results) -> list[str]:
@@ -68,6 +65,7 @@ def _rolled_back(result: Results) -> list[str]:
 REGISTERED: dict[str, t.Callable[[Results], list[str]]] = {
     "p2p_hosts_edited": _edits,
     "p2p_rivals_disabled": _rivals,
+    "p2p_rivals_held": _rivals,
     "orchestrator_installed": _installed,
     "orchestrator_configured": _configured,
     "orchestrator_seeded": _seeded,
@@ -75,8 +73,9 @@ REGISTERED: dict[str, t.Callable[[Results], list[str]]] = {
     "p2p_processes_ended": _processes,
     "p2p_restart_failed": _restarted,
     "p2p_rolled_back": _rolled_back,
-    "p2p_rivals_restored": _rivals_restored,
+    "p2p_rivals_restored": _rivals,
     "p2p_restarted": _restarted,
+    "p2p_rivals_put_back": _rivals,
 }
 # Tasks that act on the controller, whichever host ran them.
 ON_CONTROLLER = frozenset(("p2p_hosts_edited",))

@@ -52,7 +52,8 @@ CATALOGUE: dict[str, Code] = {
         "high", "More than one orchestrator runs on the node", "All but the service's own are ended gracefully.", RESTART),
     "RIVAL_MANAGER": Code(
         "high", "Something else restarts or kills the orchestrator on this node",
-        "Run with `-e orchestrator_disable_rivals=true` to disable it reversibly, or remove it by hand.", CONFIGURE),
+        "It is held off while a run works on the node. Run with `-e orchestrator_disable_rivals=true` to disable it for good, or remove it by hand.",
+        CONFIGURE),
     "NODE_ID_MISMATCH": Code(
         "high", "The node runs under another name than the hosts file gives it", "The identity is written to /etc/ringrift/node-id.", CONFIGURE),
     "SEEDS_OVERLAY_ONLY": Code(

@@ -71,7 +71,8 @@ def replaced(observation: Mapping, service: str, hooks: t.Sequence[str], hook: s
     """The edits, links and removals that leave our start mechanism as the only one.
 
     C(hooks) are scripts that the container runs at its start, C(hook) the lines that start ours from there. Cron lines and managers are
-    not among them: those are rivals, disabled only when the operator says so. Returns C({files [entries of node_config], remove [paths]}).
+    not among them: those are rivals, held off for the run, and disabled only when the operator says so. Returns C({files [entries of
+    node_config], remove [paths]}).
     """
     edits: dict[str, dict[str, t.Any]] = {}
     links: list[dict[str, t.Any]] = []

@@ -69,6 +69,13 @@ def main() -> None:
         ("check disabled", {"state": "disabled", "_ansible_check_mode": True}), ("only processes", {"state": "disabled", "kinds": ["process"]}),
         ("disabled", {"state": "disabled"}), ("disabled again", {"state": "disabled"}),
         ("check restored", {"state": "restored", "_ansible_check_mode": True}), ("restored", {"state": "restored"}), ("restored again", {"state": "restored"}),
+        ("check held", {"state": "held", "run": "r1", "_ansible_check_mode": True}), ("left alone", {"state": "held", "run": "r1", "leave": [str(TABLE)]}),
+        ("held", {"state": "held", "run": "r1"}), ("held again", {"state": "held", "run": "r2"}), ("of another run", {"state": "released", "run": "r2"}),
+        ("check released", {"state": "released", "_ansible_check_mode": True}), ("released", {"state": "released", "run": "r1"}),
+        ("only the line", {"state": "disabled", "kinds": ["cron"]}), ("the rest", {"state": "held", "run": "r3"}),
+        ("released but for good", {"state": "released"}), ("held once more", {"state": "held", "run": "r4"}),
+        ("check for good", {"state": "disabled", "_ansible_check_mode": True}), ("for good", {"state": "disabled"}),
+        ("nothing held", {"state": "released"}), ("all back", {"state": "restored"}), ("no run", {"state": "held"}),
         ("wrong", {"state": "disabled", "kinds": [], "stop_timeout": 0}),
     ):
         answer = ask(work, **arguments)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -146,6 +147,66 @@ def test_disabling_and_restoring_leave_every_byte_as_it_was(host, tmp_path):
     assert rivals.recorded() == []
 
 
+def act_on(host, tmp_path):
+    return _rivals.Rivals(str(tmp_path / "records"), str(host), run=lambda arguments: 0)
+
+
+def test_what_is_held_off_for_a_run_is_told_from_what_is_disabled_for_good(host, tmp_path):
+    rivals = act_on(host, tmp_path)
+    active = [rival for rival in _rivals.detect(str(host)) if rival["active"]]
+    good, held = active[0], active[1:]
+    rivals.disable(good)
+    for rival in held:
+        rivals.disable(rival, "run 1")
+    assert where(_rivals.held_off(str(tmp_path / "records"))) == where(dict(rival, active=False) for rival in held)
+    assert {record["run"] for record in rivals.recorded() if record["held"]} == {"run 1"}
+    assert [record["location"] for record in rivals.recorded() if not record["held"]] == [good["location"]]
+
+
+def test_what_is_held_off_becomes_disabled_for_good_and_can_still_be_put_back(host, tmp_path):
+    before = contents(host)
+    rivals = act_on(host, tmp_path)
+    for rival in _rivals.detect(str(host)):
+        if rival["active"]:
+            rivals.disable(rival, "run 1")
+    held = contents(host)
+    for record in rivals.recorded():
+        rivals.keep_disabled(record)
+    assert _rivals.held_off(str(tmp_path / "records")) == [] and contents(host) == held
+    for record in rivals.recorded():
+        rivals.restore(record)
+    assert contents(host) == before
+
+
+def test_a_run_that_is_killed_before_it_touched_anything_has_left_a_record_that_does_no_harm(host, tmp_path):
+    before = contents(host)
+    rival = next(item for item in _rivals.detect(str(host)) if item["location"] == "/etc/cron.d/ringrift")
+    child = os.fork()
+    if child == 0:
+        _rivals.comment_out = lambda *unused: os.kill(os.getpid(), signal.SIGKILL)
+        act_on(host, tmp_path).disable(rival, "run 1")
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == signal.SIGKILL
+    assert contents(host) == before and len(_rivals.held_off(str(tmp_path / "records"))) == 1
+    rivals = act_on(host, tmp_path)
+    rivals.restore(rivals.recorded()[0])
+    assert contents(host) == before and rivals.recorded() == []
+
+
+def test_records_of_older_shape_and_broken_ones_count_as_held_by_no_run(tmp_path):
+    (tmp_path / "a.json").write_text("{")
+    (tmp_path / "b.json").write_text("[]")
+    (tmp_path / "c.json").write_text(json.dumps({"kind": "unit", "name": "n", "location": "/l", "line": None}))
+    assert _rivals.held_off(str(tmp_path)) == [] and _rivals.held_off(str(tmp_path / "nothing")) == []
+
+
+def test_a_rival_stands_in_its_file_and_a_unit_in_its_mask_too():
+    unit = {"kind": "unit", "name": "odd.service", "location": "/lib/systemd/system/odd.service"}
+    assert _rivals.stands_in(unit, {"/etc/systemd/system/odd.service"}) and _rivals.stands_in(unit, {"/lib/systemd/system/odd.service"})
+    line = {"kind": "cron", "name": "odd.service", "location": "/etc/cron.d/x"}
+    assert _rivals.stands_in(line, {"/etc/cron.d/x"}) and not _rivals.stands_in(line, {"/etc/systemd/system/odd.service"})
+
+
 def test_a_line_that_its_owner_has_taken_out_meanwhile_stays_out(host, tmp_path):
     rivals = _rivals.Rivals(str(tmp_path / "records"), str(host), run=lambda arguments: 0)
     rival = next(item for item in _rivals.detect(str(host)) if item["location"] == "/etc/cron.d/ringrift")
@@ -218,10 +279,29 @@ def test_the_module_disables_and_restores_and_says_so_in_check_mode(isolation, t
         "check restored": (True, ["cron restored", "process restored"], False, False),
         "restored": (True, ["cron restored", "process restored"], True, True),
         "restored again": (False, [], True, True),
+        "check held": (True, ["cron held", "process held"], True, True),
+        "left alone": (True, ["process held"], True, False),
+        "held": (True, ["cron held"], False, False),
+        "held again": (False, [], False, False),
+        "of another run": (False, [], False, False),
+        "check released": (True, ["cron released", "process released"], False, False),
+        "released": (True, ["cron released", "process released"], True, True),
+        "only the line": (True, ["cron disabled"], False, True),
+        "the rest": (True, ["process held"], False, False),
+        "released but for good": (True, ["process released"], False, True),
+        "held once more": (True, ["process held"], False, False),
+        "check for good": (True, ["process disabled"], False, False),
+        "for good": (True, ["process disabled"], False, False),
+        "nothing held": (False, [], False, False),
+        "all back": (True, ["cron restored", "process restored"], True, True),
         "wrong": (None, [], True, True),
+        "no run": (None, [], True, True),
     }
     answers = {title: answer for title, answer, dummy, dummy in steps}
     assert answers["disabled"]["diff"]["before"] == "cron p2p_keepalive.sh /etc/cron.d/ringrift:1: active\n"
+    assert answers["released"]["diff"]["before"].count(": held\n") == 2 and answers["released"]["diff"]["after"].count(": released\n") == 2
+    assert answers["for good"]["diff"]["before"].endswith(": held\n") and answers["for good"]["diff"]["after"].endswith(": disabled\n")
+    assert "run" in answers["no run"]["msg"]
     assert answers["wrong"]["failed"]
     assert "kinds" in answers["wrong"]["msg"]
     assert "stop_timeout" in answers["wrong"]["msg"]

@@ -45,7 +45,18 @@ answer.update(answers.get(node, {}))
 answer.update(answers.get(node + " " + str(asked.get("state")), {}))
 print(json.dumps(answer))
 '''
-REPLACED = ("orchestrator_service", "orchestrator_processes", "restart_lease", "node_config", "rival_managers", "node_info")
+PROVIDER = """---
+- name: Write the generation
+  ringrift.p2p.node_config:
+    state: present
+  register: orchestrator_configured
+"""
+HOSTS = """hosts:
+  a: {ssh_host: 192.0.2.1, p2p_voter: true, role: coordinator}
+  b: {ssh_host: 192.0.2.2, p2p_voter: true, role: coordinator}
+  c: {ssh_host: 192.0.2.3, p2p_voter: true, role: coordinator}
+"""
+REPLACED = ("cluster_health", "orchestrator_service", "orchestrator_processes", "restart_lease", "node_config", "rival_managers", "node_info")
 
 
 class Stages:
@@ -57,8 +68,12 @@ class Stages:
         (collection / "plugins" / "modules").mkdir(parents=True)
         (collection / "plugins" / "action").mkdir()
         for path in ROOT.iterdir():
-            if path.name in ("roles", "meta", "galaxy.yml"):
+            if path.name in ("meta", "galaxy.yml"):
                 (collection / path.name).symlink_to(path)
+        (collection / "roles" / "hetzner" / "tasks").mkdir(parents=True)
+        (collection / "roles" / "hetzner" / "tasks" / "main.yml").write_text(PROVIDER, encoding="utf-8")
+        (collection / "roles" / "p2p").symlink_to(ROOT / "roles" / "p2p")
+        (folder / "hosts.yaml").write_text(HOSTS, encoding="utf-8")
         for path in (ROOT / "plugins").iterdir():
             if path.name not in ("modules", "action"):
                 (collection / "plugins" / path.name).symlink_to(path)
@@ -76,7 +91,9 @@ class Stages:
         members = {name: {"p2p_provider": "hetzner", "p2p_port": 8770} for name in nodes}
         shared = {
             "ansible_connection": "local", "ansible_python_interpreter": sys.executable, "ansible_become": False, "stages": stages,
-            "orchestrator_generation": "new", "p2p_lease_path": str(self.folder / "lease"),
+            "orchestrator_generation": "new", "p2p_run": {"id": "r1"},
+            "p2p_hosts_file": str(self.folder / "hosts.yaml"), "p2p_candidates": [], "p2p_path": "", "p2p_host": {},
+            "orchestrator_wanted": {"files": [{"path": "/etc/ringrift/node.conf"}], "remove": ["/etc/old"]}, "p2p_lease_path": str(self.folder / "lease"),
             "orchestrator_service": {"name": "ringrift-p2p", "manager": "systemd", "supervisor_command": [], "supervisor_start_command": [], "port": 8770},
             **variables}
         (self.folder / "inventory.json").write_text(json.dumps({"all": {"hosts": members, "vars": shared}}), encoding="utf-8")
@@ -142,3 +159,139 @@ def test_the_run_ends_at_the_voter_that_does_not_come_back_whoever_leads(play):
     assert done.returncode == 0, done.stdout + done.stderr
     assert acts(calls) == ["a", "c"]
     assert acts(calls, "node_config") == []
+
+
+RIVAL = {"kind": "cron", "name": "p2p_keepalive.sh", "location": "/etc/cron.d/x", "line": 1, "active": True, "held": False}
+LEFT = dict(RIVAL, active=False, held=True)
+
+
+def rivals(calls):
+    """What was asked of rival_managers among what was done to the nodes, in order: (node, state or module, run)."""
+    shown = []
+    for node, name, given, unused_check in calls:
+        if name == "rival_managers":
+            shown.append((node, given["state"], given.get("run")))
+        elif name in ("node_config", "orchestrator_service", "cluster_health"):
+            shown.append((node if name != "cluster_health" else "*", name, None))
+    return shown
+
+
+def scene(**changes):
+    """Modules that come through, and a rival on b that can be held off."""
+    return dict({
+        "restart_lease": LEASES, "node_config": {"*": BACK}, "orchestrator_service": {"*": {"joined_after": 1.0, "leader": "a"}},
+        "rival_managers": {"*": {"changed": False, "rivals": []}, "b held": {"changed": True, "rivals": [dict(RIVAL, action="held")]},
+                           "b released": {"changed": True, "rivals": [dict(RIVAL, action="released")]}},
+        "node_info": {"*": {"changed": False, "observation": {"rivals": []}}}, "cluster_health": {"*": {"changed": False, "healthy": True}},
+    }, **changes)
+
+
+@pytest.fixture
+def cluster(play):
+    """Three voters, of which b has a keepalive; calling it runs stages, with what was observed on each node."""
+    def run(stages, seen, told=None, check=False, members=("a", "b", "c"), work=None, **variables):
+        given = judged(list(members), ["a", "b", "c"], "a", **(work or {}))
+        observed = {name: {"observation": {"rivals": seen.get(name, [])}} for name in members}
+        return play(stages, members, told or scene(), check=check, **given, **variables,
+                    p2p_observed="{{ p2p_observed_of[inventory_hostname] }}", p2p_observed_of=observed)
+    return run
+
+
+def test_a_rival_is_held_off_before_the_node_is_touched_and_put_back_when_all_have_joined(cluster):
+    done, calls = cluster(["repair", "restart", "verify"], {"b": [RIVAL]}, work={"configure": ["b"], "restart": ["b", "c"]})
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert rivals(calls) == [
+        ("b", "held", "r1"), ("b", "node_config", None), ("b", "orchestrator_service", None), ("c", "orchestrator_service", None),
+        ("*", "cluster_health", None), ("b", "released", None)]
+    held = next(given for unused_node, name, given, unused_check in calls if name == "rival_managers")
+    assert held["leave"] == ["/etc/ringrift/node.conf", "/etc/old"]
+
+
+def test_a_node_that_the_run_does_not_touch_keeps_its_healers(cluster):
+    done, calls = cluster(["repair", "restart", "verify"], {"b": [RIVAL]}, work={"restart": ["a"]})
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert acts(calls, "rival_managers") == []
+
+
+def test_a_healthy_cluster_costs_no_call(cluster):
+    done, calls = cluster(["repair", "restart", "verify"], {"b": [RIVAL]}, work={"restart": []})
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert calls == []
+
+
+def test_what_a_dead_run_held_off_is_put_back_under_the_lease_after_the_wait(cluster):
+    done, calls = cluster(["repair", "restart", "verify"], {"b": [LEFT]}, work={"restart": []})
+    assert done.returncode == 0, done.stdout + done.stderr
+    names = [name for unused_node, name, unused_given, unused_check in calls]
+    assert names.index("restart_lease") < names.index("cluster_health") < names.index("rival_managers")
+    assert rivals(calls) == [("*", "cluster_health", None), ("b", "released", None)]
+
+
+def test_a_failed_configuration_puts_its_nodes_rivals_back(cluster):
+    done, calls = cluster(["repair", "restart", "verify"], {"b": [RIVAL]}, scene(node_config={"b": {"failed": True, "msg": "no space"}}),
+                          work={"configure": ["b"], "restart": ["b", "c"]})
+    assert done.returncode != 0 and "no space" in done.stdout
+    assert [item for item in rivals(calls) if item[0] == "b"] == [("b", "held", "r1"), ("b", "node_config", None), ("b", "released", "r1")]
+
+
+def test_a_voter_that_does_not_come_back_ends_the_run_and_the_rivals_come_back(cluster):
+    told = scene(orchestrator_service={"*": {"joined_after": 1.0}, "b started": {"failed": True, "failed_at": "join", "msg": "not seen"}})
+    done, calls = cluster(["repair", "restart", "verify"], {"b": [RIVAL]}, told, work={"restart": ["b", "c"]})
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert acts(calls) == ["b", "b"] and acts(calls, "cluster_health") == []
+    assert rivals(calls)[0] == ("b", "held", "r1") and rivals(calls)[-1] == ("b", "released", None)
+
+
+def test_a_voter_that_the_previous_generation_does_not_save_either_gets_its_rivals_back(cluster):
+    told = scene(orchestrator_service={"*": {"joined_after": 1.0}, "b": {"failed": True, "failed_at": "join", "msg": "not seen"}})
+    done, calls = cluster(["repair", "restart", "verify"], {"b": [RIVAL]}, told, work={"restart": ["b", "c"]})
+    assert done.returncode != 0
+    assert acts(calls) == ["b", "b"] and rivals(calls)[-1] == ("b", "released", "r1")
+
+
+def test_a_run_that_is_refused_the_lease_holds_nothing_off_and_puts_nothing_back(cluster):
+    told = scene(restart_lease={"*": {"changed": False, "held": False, "run_id": "r1"}})
+    done, calls = cluster(["repair", "restart", "verify"], {"b": [RIVAL], "c": [LEFT]}, told, work={"configure": ["b"], "restart": ["a", "b"]})
+    assert done.returncode != 0 and "leases of 2 voters are needed" in done.stdout
+    assert rivals(calls) == []
+
+
+def test_a_wait_in_vain_puts_them_back_all_the_same(cluster):
+    told = scene(cluster_health={"*": {"failed": True, "msg": "not healthy"}})
+    done, calls = cluster(["repair", "restart", "verify"], {"b": [RIVAL]}, told, work={"restart": ["b"]})
+    assert done.returncode != 0
+    assert rivals(calls)[-1] == ("b", "released", None), done.stdout
+
+
+def test_disabled_for_good_nothing_is_held_or_put_back_and_leftovers_stay_away(cluster):
+    told = scene(rival_managers={"*": {"changed": True, "rivals": [dict(RIVAL, action="disabled")]}})
+    seen = {"b": [RIVAL], "c": [LEFT]}
+    done, calls = cluster(["repair"], seen, told, work={"restart": ["b"]}, orchestrator_disable_rivals=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert rivals(calls) == [("c", "disabled", None)]
+
+
+def test_check_mode_foresees_what_would_be_held_off_and_put_back(cluster):
+    done, calls = cluster(["repair", "restart", "verify"], {"b": [RIVAL], "c": [LEFT]}, check=True, work={"restart": ["b"]})
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert all(check for unused_node, unused_name, unused_given, check in calls)
+    asked = [item for item in rivals(calls) if item[1] in ("held", "released")]
+    assert asked[0] == ("b", "held", "r1") and sorted(asked[1:]) == [("b", "released", None), ("c", "released", None)]
+
+
+def test_a_rollback_holds_off_and_puts_back_even_what_was_disabled_for_good(cluster):
+    told = scene(node_config={"*": {"changed": False, "previous": None, "generation": None}, "b": BACK})
+    done, calls = cluster(["rollback", "verify"], {"b": [RIVAL]}, told)
+    assert done.returncode == 0, done.stdout + done.stderr
+    asked = [item for item in rivals(calls) if item[1] != "node_config"]
+    assert asked[:3] == [("b", "held", "r1"), ("b", "orchestrator_service", None), ("*", "cluster_health", None)]
+    # a and c have nothing of ours, so that nothing of theirs may stay disabled.
+    assert sorted(asked[3:]) == [(name, "restored", None) for name in "abc"]
+
+
+def test_a_rollback_that_stops_leaves_what_it_did_not_take_back_as_it_was(cluster):
+    told = scene(orchestrator_service={"a": {"failed": True, "failed_at": "guard", "msg": "no majority"}, "*": {"leader": "c"}})
+    told["rival_managers"]["c held"] = told["rival_managers"]["b held"]
+    done, calls = cluster(["rollback", "verify"], {"c": [RIVAL]}, told)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert [item for item in rivals(calls) if item[0] == "c" and item[1] != "node_config"] == [("c", "held", "r1"), ("c", "released", None)]

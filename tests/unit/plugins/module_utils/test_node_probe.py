@@ -19,6 +19,7 @@ import pytest
 from ansible_collections.ringrift.p2p.plugins.module_utils import _identity
 from ansible_collections.ringrift.p2p.plugins.module_utils import _node_files
 from ansible_collections.ringrift.p2p.plugins.module_utils import _node_probe
+from ansible_collections.ringrift.p2p.plugins.module_utils import _rivals
 from ansible_collections.ringrift.p2p.plugins.module_utils import _service_probe
 from ansible_collections.ringrift.p2p.plugins.module_utils import _start_mechanisms
 
@@ -287,3 +288,16 @@ def test_files_are_described_and_odd_ones_do_not_block(tmp_path: pathlib.Path) -
     assert files.text("/folder") is None and files.names("/plain") == [] and files.bytes("/plain", 2) == b"ab"
     (tmp_path / "log").write_bytes(b"x" * 200000 + b"\none\n\ntwo\nthree")
     assert files.tail("/log", 2) == ["two", "three"]
+
+
+def test_what_a_run_has_held_off_is_told_beside_what_is_active(tmp_path: pathlib.Path) -> None:
+    tables = tmp_path / "etc" / "cron.d"
+    tables.mkdir(parents=True)
+    for name in ("kept", "held"):
+        (tables / name).write_text("* * * * * root /root/p2p_keepalive.sh\n")
+    held = next(item for item in _rivals.detect(str(tmp_path)) if item["location"] == "/etc/cron.d/held")
+    _rivals.Rivals(str(tmp_path) + _rivals.RECORDS, str(tmp_path)).disable(held, "run 1")
+    seen = _node_probe.NodeProbe({"node_id": "a", "probes": ["rivals"]}, _node_files.Files(str(tmp_path), "/root")).gather()
+    line = {"kind": "cron", "name": "p2p_keepalive.sh", "line": 1}
+    assert [item for item in seen["rivals"] if item["kind"] == "cron"] == [
+        dict(line, location="/etc/cron.d/kept", active=True, held=False), dict(line, location="/etc/cron.d/held", active=False, held=True)]

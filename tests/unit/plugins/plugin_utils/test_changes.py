@@ -47,3 +47,14 @@ def test_the_audit_log_holds_the_run_each_act_and_each_guard():
 
 def test_a_run_that_did_nothing_has_one_event():
     assert [item["event"] for item in _changes.events({"v1": {name: None for name in _changes.REGISTERED}}, RUN, {})] == ["run"]
+
+
+def test_rivals_are_told_as_held_off_and_put_back():
+    def did(action):
+        return {"changed": True, "rivals": [{"kind": "cron", "name": "p2p_keepalive.sh", "action": action}]}
+
+    registered = {"v1": {"p2p_rivals_held": did("held"), "p2p_rivals_put_back": did("released"), "p2p_restarted": {"changed": True, "before": {"pid": 5}}},
+                  "v2": {"p2p_rivals_disabled": did("disabled"), "p2p_rivals_put_back": did("restored")}}
+    assert _changes.changes(registered) == {
+        "v1": ["held off cron p2p_keepalive.sh", "restarted the orchestrator", "put back cron p2p_keepalive.sh"],
+        "v2": ["disabled cron p2p_keepalive.sh", "put back cron p2p_keepalive.sh"]}

@@ -205,6 +205,12 @@ def test_rivals_are_repaired_only_where_the_operator_said_so():
     assert result["findings"][0]["repairable"] and result["work"]["configure"] == ["gpu1"] and not result["healthy"]
 
 
+def test_what_a_dead_run_has_held_off_is_no_rival():
+    left = [{"kind": "cron", "name": "p2p_keepalive.sh", "location": "/etc/cron.d/p2p", "line": 2, "active": False, "held": True}]
+    result = diagnose({"gpu1": observation("gpu1", rivals=left)}, disable_rivals=True)
+    assert codes(result, "gpu1") == [] and result["healthy"]
+
+
 def test_a_token_on_some_nodes_only_splits_the_cluster():
     result = diagnose({"gpu1": observation("gpu1", token={"configured": False, "fingerprint": None})})
     assert codes(result, None) == ["TOKEN_MISMATCH"] and "gpu1" in result["findings"][0]["evidence"][1]
