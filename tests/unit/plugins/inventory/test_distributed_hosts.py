@@ -212,8 +212,9 @@ def test_what_is_no_file_is_refused_at_once(folder, kind, reason):
     path = folder / "odd.yaml"
     {"pipe": os.mkfifo, "folder": os.mkdir, "loop": lambda place: place.symlink_to(place)}[kind](path)
     done = ansible(folder, "inventory", "-i", "p2p.yml", "--list", P2P_DISTRIBUTED_HOSTS=str(path))
-    text = " ".join(done.stderr.split())
-    assert done.returncode != 0 and f"cannot be read: {path}: {reason}" in text and "Traceback" not in text
+    # Before ansible-core 2.19 long lines are folded, within words too.
+    text = "".join(done.stderr.split())
+    assert done.returncode != 0 and f"cannot be read: {path}: {reason}".replace(" ", "") in text and "Traceback" not in text
 
 
 def test_all_faults_are_told_before_any_host_is_added(folder):
