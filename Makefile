@@ -13,7 +13,7 @@ export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 SCENARIOS ?= default cluster nat seeds
 
 .DEFAULT_GOAL := help
-.PHONY: help setup host demo demo-down lint sanity unit matrix molecule test docs bench chaos chaos-short build clean
+.PHONY: help setup host demo demo-down lint sanity unit matrix matrix-short molecule test docs bench chaos chaos-short build clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -46,15 +46,18 @@ sanity: setup ## ansible-test sanity on a copy of the work tree, without ignores
 unit: setup ## unit tests
 	$(BIN)/python -m pytest tests/unit
 
-matrix: setup ## what depends on ansible-core under each supported one, and what runs on nodes under each Python; OPTIONS=--quick for a part
+matrix: setup ## what depends on ansible-core under each supported one, and what runs on nodes under each Python; OPTIONS="2.18 node" chooses
 	$(BIN)/python tests/matrix/run.py $(OPTIONS)
+
+matrix-short: setup ## the oldest and the newest ansible-core that this Python can run
+	$(BIN)/python tests/matrix/run.py --quick
 
 molecule: setup ## molecule scenarios in the lab; SCENARIOS="default cluster" chooses
 	$(LAB) host
 	set -e; for scenario in $(SCENARIOS); do $(BIN)/molecule test --scenario-name $$scenario; done
 
 # The unit tests last: their closing line tells how many there were.
-test: lint sanity molecule chaos-short unit ## everything that has to pass
+test: lint sanity matrix-short molecule chaos-short unit ## everything that has to pass
 
 docs: setup ## the documentation that is made from code
 	PYTHONPATH=playbooks/collections $(BIN)/python -c 'from ansible_collections.ringrift.p2p.plugins.plugin_utils import _findings; print(_findings.as_markdown(), end="")' > docs/findings.md
