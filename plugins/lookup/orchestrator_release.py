@@ -14,8 +14,6 @@ description:
 author:
   - RingRift P2P contributors (@ringrift)
 options:
-  _terms:
-    description: Nothing is looked up by name; leave it empty.
   kind:
     description: What the bundle holds, the embedded orchestrator or supervisord alone.
     type: str

@@ -16,8 +16,6 @@ description:
 author:
   - RingRift P2P contributors (@ringrift)
 options:
-  _terms:
-    description: Nothing is looked up by name; leave it empty.
   source:
     description: Where the orchestrator comes from.
     type: str
@@ -95,8 +93,8 @@ class LookupModule(LookupBase):
 
     def run(self, terms, variables=None, **kwargs):
         self.set_options(var_options=variables, direct=kwargs)
-        settings = {name: self.get_option(name) for name in ("repository", "revision", "key_file", "path", "shared")}
+        wanted = self.get_options()
         try:
-            return [_source_release.release(self.get_option("source"), settings, self.get_option("cache_dir"))]
+            return [_source_release.release(wanted["source"], wanted, wanted["cache_dir"])]
         except _source_release.SourceError as exc:
             raise AnsibleLookupError(str(exc)) from exc

@@ -168,6 +168,8 @@ class NodeProbe:
         self.found = _start_reader.Found()
         self.chosen: tuple[dict[str, t.Any], _text.Invocation] | None = None
         self.path: str | None = None
+        # From where it runs: the path itself, or the release in force below it.
+        self.folder: str | None = None
         self.units: dict[str, dict[str, str]] = {}
         self.supervisords: dict[str, int] = {}
         self.cron_runs = False
@@ -239,8 +241,9 @@ class NodeProbe:
             "python": {"version": platform.python_version(), "executable": sys.executable}, "init": "none",
             "identity": {"effective": None, "source": None, "conflicts": []}, "addresses": [], "locks": [], "processes": [], "rivals": [],
             "service": _service_probe.empty("none", self.service), "start_mechanisms": [],
-            "orchestrator": {"path": None, "present": False, "kind": None, "release": None, "revision": None, "dirty": None, "self_updating": [],
-                             "interpreter": None, "imports": {"ok": None, "error": None, "missing": None, "pythonpath": None},
+            "orchestrator": {"path": None, "folder": None, "present": False, "kind": None, "release": None, "revision": None, "dirty": None,
+                             "changes": [], "self_updating": [], "interpreter": None,
+                             "imports": {"ok": None, "error": None, "missing": None, "pythonpath": None},
                              "engines": {"pysyncobj": None, "swim": None, "swim_transport": None}},
             "seeds": {"command_line": [], "environment": {}, "literals": [], "effective": []}, "files": {},
             "running": {"pid": None, "generation": None, "started_at": None, "argv": [], "environment": {}},
@@ -303,6 +306,10 @@ class NodeProbe:
                 found = _start_reader.read(self.files, self.service, path, socket.gethostname(), self.cron_runs, self.systemd, self.supervisords, active)
                 chosen = in_charge(found.invocations, self.service)
             self.found, self.chosen, self.path = found, chosen, path
+            if path:
+                # What our service starts next counts more than what another start has left running.
+                ours = chosen and chosen[0]["name"] in (self.service, self.service + ".service")
+                self.folder = _orchestrator_probe.folder_in_force(self.files, path, [folder if ours else None, hint, folder])
 
         self.limited("start_mechanisms", read, None)
         if self.found.errors:
@@ -440,28 +447,35 @@ class NodeProbe:
         return _start_reader.judge_coordinator(entries)
 
     def _orchestrator(self) -> dict[str, t.Any]:
-        files, path = self.files, self.path
-        kind = _orchestrator_probe.kind(files, path)
+        files, path, folder = self.files, self.path, self.folder
+        kind = _orchestrator_probe.kind(files, folder)
         result: dict[str, t.Any] = {
-            "path": path or (files.expand(str(self.parameters["path"])) if self.parameters.get("path") else None), "present": kind is not None, "kind": kind,
-            "release": _orchestrator_probe.release(files, path) if path else None, "revision": None, "dirty": None,
+            "path": path or (files.expand(str(self.parameters["path"])) if self.parameters.get("path") else None), "folder": folder,
+            "present": kind is not None, "kind": kind, "release": _orchestrator_probe.release(files, path) if path else None,
+            "revision": None, "dirty": None, "changes": [],
             "self_updating": [dict(item, command=_masked(item["command"])) for item in self.found.updating + self._own_updates()],
             "interpreter": None, "imports": {"ok": None, "error": None, "missing": None, "pythonpath": self._start_environment().get("PYTHONPATH")},
             "engines": {"pysyncobj": None, "swim": None, "swim_transport": None},
         }
         result["interpreter"] = _orchestrator_probe.interpreter(files, path, self.parameters.get("venv_activate"), self._interpreters())
-        if not path or kind is None:
+        if not path or not folder or kind is None:
             return result
         if kind == "embedded":
             result["engines"] = _orchestrator_probe.engines(_orchestrator_probe.vendored(files, path), self._start_environment())
             return result
-        checkout = _orchestrator_probe.git_folder(files, path)
-        if checkout:
-            result["revision"] = _orchestrator_probe.revision(files, checkout[1])
-            try:
-                result["dirty"] = _orchestrator_probe.dirty(files.real(checkout[0]))
-            except TimeoutError as exc:
-                self.errors["orchestrator"] = str(exc)
+        changes = None
+        try:
+            if folder != path:
+                result["revision"] = _orchestrator_probe.manifest(files, folder).get("revision")
+                changes = _orchestrator_probe.changed_in_release(files, folder)
+            else:
+                checkout = _orchestrator_probe.git_folder(files, path)
+                result["revision"] = _orchestrator_probe.revision(files, checkout[1]) if checkout else None
+                changes = _orchestrator_probe.changed_in_checkout(files.real(checkout[0])) if checkout else None
+        except TimeoutError as exc:
+            self.errors["orchestrator"] = str(exc)
+        if changes is not None:
+            result["dirty"], result["changes"] = bool(changes), changes[:_orchestrator_probe.NAMED_CHANGES]
         return result
 
     def _own_updates(self) -> list[dict[str, t.Any]]:
@@ -487,12 +501,13 @@ class NodeProbe:
 
     def _imports(self, orchestrator: dict[str, t.Any]) -> None:
         asked = "imports" in (self.parameters.get("probes") or [])
-        if not self.path or not orchestrator["interpreter"] or not (orchestrator["kind"] == "field" or (asked and orchestrator["present"])):
+        if not self.folder or not orchestrator["interpreter"] or not (orchestrator["kind"] == "field" or (asked and orchestrator["present"])):
             return
         pythonpath = self._start_environment().get("PYTHONPATH")
         directory = self.main.get("cwd") if self.main else self.chosen[1].directory if self.chosen else None
-        result = self.limited("imports", lambda: _orchestrator_probe.imports(self.files, self.path or "", orchestrator["interpreter"], pythonpath, directory),
-                              None, _orchestrator_probe.IMPORT_TIMEOUT + 2.0)
+        folder, executable = self.folder, orchestrator["interpreter"]
+        result = self.limited("imports", lambda: _orchestrator_probe.imports(self.files, folder, executable, pythonpath, directory), None,
+                              _orchestrator_probe.IMPORT_TIMEOUT + 2.0)
         if result is None:
             orchestrator["imports"]["error"] = self.errors.get("imports")
             return
@@ -504,7 +519,7 @@ class NodeProbe:
     def _seeds(self, kind: str | None) -> dict[str, t.Any]:
         environment = self._start_environment()
         command_line = self._start_options()["peers"]
-        literals, read_names = _seeds_probe.read(self.files, self.path, environment) if self.path and kind else ([], set())
+        literals, read_names = _seeds_probe.read(self.files, self.folder, environment) if self.folder and kind else ([], set())
         named = {name: environment[name] for name in _text.SEED_VARIABLES if environment.get(name)}
         return {"command_line": list(command_line), "environment": named, "literals": literals,
                 "effective": effective_seeds(command_line, named, literals, read_names)}
@@ -543,9 +558,9 @@ class NodeProbe:
             values = self.units.get(unit)
             service = _service_probe.from_systemctl(self.service, values) if values else _service_probe.empty("systemd", self.service)
             proved = bool(values) and values.get("Type", "").startswith("notify") and service["pid"] is not None and service["active"]
-            if service["watchdog"] and service["notify"] and self.path and not proved:
+            if service["watchdog"] and service["notify"] and self.folder and not proved:
                 # Being allowed to notify is not doing it.
-                service["notify"] = _orchestrator_probe.notifies(self.files, self.path)
+                service["notify"] = _orchestrator_probe.notifies(self.files, self.folder)
             if silent and service["installed"]:
                 service["log"] = (_service_probe.journal(unit) + self._log_of_unit(unit))[-_service_probe.LOG_LINES:]
             return service

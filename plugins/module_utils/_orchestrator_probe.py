@@ -5,12 +5,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
+import time
 import typing as t
 
 from ansible_collections.ringrift.p2p.plugins.module_utils import _import_check
+from ansible_collections.ringrift.p2p.plugins.module_utils import _requirements
 from ansible_collections.ringrift.p2p.plugins.module_utils import _seeds_probe
 from ansible_collections.ringrift.p2p.plugins.module_utils import _service_probe
 from ansible_collections.ringrift.p2p.plugins.module_utils import _start_mechanisms as _text
@@ -22,6 +25,11 @@ MARKER = "# ringrift.p2p embedded orchestrator"
 USUAL_FOLDERS = ("~/ringrift/ai-service", "~/ringrift", "/workspace/ringrift/ai-service", "/workspace/ringrift", "/root/ringrift/ai-service")
 GIT_TIMEOUT = 5.0
 IMPORT_TIMEOUT = 15.0
+MANIFEST = "RELEASE.json"
+MANIFEST_LIMIT = 32 * 1024 * 1024
+DIGEST_TIMEOUT = 5.0
+# So many of the changed files are named.
+NAMED_CHANGES = 20
 _NOTIFIES = re.compile(rb"NOTIFY_SOCKET|\bsd_?notify\b|systemd\.daemon")
 _VENV_FOLDERS = ("venv", ".venv", "../venv", "../.venv")
 _DISTRIBUTION = re.compile(r"^(pysyncobj|swim[-_]p2p)-([0-9][^-]*?)(?:-py[0-9.]+)?\.(?:dist|egg)-info$", re.IGNORECASE)
@@ -48,6 +56,7 @@ def locate(files: Files, wanted: str | None, hints: t.Sequence[str | None] = ())
         path = files.expand(start.rstrip("/") or "/")
         if not path.startswith("/"):
             continue
+        path = root_of(files, path)
         variants = [path, path + "/ai-service"]
         if path.endswith("/ai-service"):
             variants.append(path[:-len("/ai-service")])
@@ -57,6 +66,40 @@ def locate(files: Files, wanted: str | None, hints: t.Sequence[str | None] = ())
         if wanted:
             return path + "/ai-service" if not files.is_directory(path + "/scripts") and files.is_directory(path + "/ai-service") else path
     return None
+
+
+def manifest(files: Files, folder: str) -> dict[str, t.Any]:
+    """What ``RELEASE.json`` says of the release in this folder; empty where it is none."""
+    try:
+        found = json.loads(files.text(folder + "/" + MANIFEST, MANIFEST_LIMIT) or "")
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) and isinstance(found.get("release"), str) else {}
+
+
+def root_of(files: Files, folder: str) -> str:
+    """The orchestrator's folder behind one of its releases: ``<path>`` for ``<path>/current`` and ``<path>/releases/ID``; any other as it is."""
+    above, _separator, name = folder.rpartition("/")
+    if name == "current" and manifest(files, folder):
+        return above
+    if above.endswith("/releases") and manifest(files, folder):
+        return above[:-len("/releases")]
+    return folder
+
+
+def folder_in_force(files: Files, path: str, started: t.Iterable[str | None]) -> str:
+    """The folder from which the orchestrator runs: ``<path>/current`` where a release of the operator's own is in force, else ``path``.
+
+    ``started`` are the folders of its starts, the one that counts most first. Without any, the release counts only where ``path`` itself holds none.
+    """
+    current = path + "/current"
+    if manifest(files, current).get("kind") != "source":
+        return path
+    for folder in started:
+        if folder:
+            folder = files.expand(folder)
+            return current if folder == current or folder.startswith(path + "/releases/") else path
+    return path if files.is_file(path + "/" + SCRIPT) else current
 
 
 def kind(files: Files, path: str | None) -> str | None:
@@ -123,9 +166,9 @@ def _quiet_environment() -> dict[str, str]:
     return environment
 
 
-def dirty(tree: str) -> bool | None:
-    """Whether tracked files of the checkout are changed; None where git can't say. Raises TimeoutError."""
-    argv = ["git", "-c", "safe.directory=*", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null",
+def changed_in_checkout(tree: str) -> list[str] | None:
+    """The tracked files of the checkout that are changed; None where git can't say. Raises TimeoutError."""
+    argv = ["git", "-c", "safe.directory=*", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", "-c", "core.quotePath=false",
             "-C", tree, "status", "--porcelain", "--untracked-files=no", "--ignore-submodules"]
     try:
         status, output, _errors = _service_probe.run(as_owner(tree, argv), GIT_TIMEOUT, None, _quiet_environment())
@@ -133,7 +176,22 @@ def dirty(tree: str) -> bool | None:
         if isinstance(exc, TimeoutError):
             raise
         return None
-    return None if status else bool(output.strip())
+    return None if status else [line[3:].strip() for line in output.splitlines() if line.strip()]
+
+
+def changed_in_release(files: Files, folder: str) -> list[str] | None:
+    """The files of a release that are not what its ``RELEASE.json`` says, or are gone; None without one that says so. Raises TimeoutError."""
+    told = manifest(files, folder).get("files")
+    if not isinstance(told, dict):
+        return None
+    deadline = time.monotonic() + DIGEST_TIMEOUT
+    changed = []
+    for name, member in sorted(told.items()):
+        if time.monotonic() > deadline:
+            raise TimeoutError("the files of %s could not be compared within %g s" % (folder, DIGEST_TIMEOUT))
+        if files.describe("%s/%s" % (folder, name))["sha256"] != member[0]:
+            changed.append(name)
+    return changed
 
 
 def interpreter(files: Files, path: str | None, venv_activate: str | None, candidates: t.Iterable[str | None]) -> str | None:
@@ -168,6 +226,20 @@ def imports(files: Files, path: str, executable: str, pythonpath: str | None, di
     where = directory if directory and files.is_directory(directory) else path
     status, output, errors = _service_probe.run(as_owner(path, argv), IMPORT_TIMEOUT, where, environment)
     return _import_check.judge(status, output, errors, pythonpath)
+
+
+def requirements(files: Files, path: str, executable: str, names: t.Iterable[str]) -> dict[str, list[str]]:
+    """What the interpreter lacks of the release's requirements files: ``{checked [files], faults [str], unread [lines]}``; see ``_requirements``.
+
+    Raises OSError, TimeoutError, or ValueError where the interpreter can't tell.
+    """
+    wanted, checked, unread = _requirements.read(names, lambda name: files.text("%s/%s" % (path, name)))
+    if not checked:
+        return {"checked": [], "faults": [], "unread": []}
+    argv = [executable, "-B", "-c", _requirements.PROGRAM]
+    status, output, errors = _service_probe.run(as_owner(path, argv), IMPORT_TIMEOUT, path, _quiet_environment())
+    faults, unjudged = _requirements.judge(wanted, *_requirements.answer(status, output, errors))
+    return {"checked": checked, "faults": faults, "unread": unread + unjudged}
 
 
 def vendored(files: Files, path: str) -> dict[str, str]:

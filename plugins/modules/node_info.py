@@ -200,7 +200,8 @@ observation:
       type: list
       elements: dict
     orchestrator:
-      description: Where the orchestrator lies (C(path), C(present)), which one it is (C(kind), C(release), C(revision), C(dirty)), what updates its source
+      description: Where the orchestrator lies (C(path), C(present)) and from where it runs (C(folder), which is C(path) or C(path/current)), which one it
+        is (C(kind), C(release), C(revision)), whether its files are changed on the node (C(dirty), C(changes)), what updates its source
         (C(self_updating)), with which C(interpreter) it runs, whether its C(imports) would work, and its C(engines).
       type: dict
     seeds:

@@ -61,9 +61,18 @@ options:
     default: []
   interpreter:
     description:
-      - An interpreter on the node. With it, a release that is not in force is asked whether its imports work, and it is an error where they
-        do not. Nothing of it is run.
+      - An interpreter on the node. With it, a release that is not in force is asked whether its imports work and whether the interpreter has
+        what O(requirements) ask for. It is an error where either is not so. Nothing of the release is run and nothing is installed.
+      - In check mode only a release that is unpacked can be asked.
     type: path
+  requirements:
+    description:
+      - Requirements files of the release, in pip's format. What they include counts, and so do markers. One that the release does not have
+        asks for nothing.
+      - Links, paths, constraint files and the dependencies of extras are not judged but returned.
+    type: list
+    elements: str
+    default: []
   owner:
     description: Who owns what is written; the user the module runs as by default.
     type: str
@@ -106,6 +115,7 @@ EXAMPLES = r"""
     launcher: false
     shared: [data, logs]
     interpreter: /home/ubuntu/ringrift/ai-service/venv/bin/python
+    requirements: [requirements.txt]
     owner: ubuntu
   vars:
     packed: "{{ query('ringrift.p2p.orchestrator_source', source='local', path='~/src/ringrift', shared=['data', 'logs']) | first }}"
@@ -124,6 +134,11 @@ current:
   description: The release in force afterwards; V(null) where there is none.
   returned: success
   type: str
+requirements:
+  description: The requirements files that the interpreter satisfies (C(checked)), and lines of them that only an installer could judge (C(unread)).
+  returned: when the release was asked
+  type: dict
+  sample: {"checked": ["requirements.txt"], "unread": ["requirements.txt:9: -e ."]}
 done:
   description: What was done, or would be.
   returned: success
@@ -157,8 +172,9 @@ def install(wanted, owner, check):
                 raise _releases.ReleaseError("release %s is not installed in %s and no bundle is given; give bundle and sha256" % (release, root))
             _releases.unpack(wanted["archive"], wanted["sha256"], root, release, owner, wanted.get("shared") or ())
             there = True
+    checked = {}
     if there and wanted.get("interpreter") and before != release:
-        check_imports(os.path.join(root, "releases", release), wanted["interpreter"])
+        checked = {"requirements": check_start(os.path.join(root, "releases", release), wanted["interpreter"], wanted.get("requirements") or ())}
     if wanted["launcher"]:
         source = os.path.join(root, "releases", release, _releases.LAUNCHER)
         # What a release that is not there yet brings along is only known once it is.
@@ -174,22 +190,29 @@ def install(wanted, owner, check):
     after = release if wanted["switch"] else before
     if not check and done:
         _releases.remove(root, _releases.removable(_releases.releases_of(root), wanted["keep"], {release, before}))
-    return {
+    return dict(checked, **{
         "changed": bool(done), "release": release, "path": os.path.join(root, "releases", release), "current": after, "done": done,
         "diff": {"before": "current release: %s\n" % (before or "none"), "after": "current release: %s\n%s" % (after or "none", "".join(
             "%s\n" % line for line in done))} if done else {},
-    }
+    })
 
 
-def check_imports(path, interpreter):
-    """Raises ReleaseError where a start of the release would end at its imports."""
+def check_start(path, interpreter, requirements):
+    """Returns C({checked, unread}) of the requirements files. Raises ReleaseError where a start of the release would end at its imports, or lacks packages."""
     try:
         found = _orchestrator_probe.imports(Files("/"), path, interpreter, path, path)
-    except (OSError, TimeoutError) as exc:
-        raise _releases.ReleaseError("the imports of %s can't be checked with %s: %s" % (path, interpreter, exc)) from exc
-    if not found["ok"]:
-        raise _releases.ReleaseError("%s would not start with %s: %s; install what it needs there, then repeat the run. What was in force still is"
-                                     % (path, interpreter, found["missing"] or found["error"]))
+        environment = _orchestrator_probe.requirements(Files("/"), path, interpreter, requirements)
+    except (OSError, ValueError) as exc:
+        raise _releases.ReleaseError("%s can't be checked with %s: %s" % (path, interpreter, exc)) from exc
+    faults = [] if found["ok"] else ["it would not start: %s" % (found["missing"] or found["error"])]
+    if environment["faults"]:
+        faults.append("its requirements are not met: %s" % ", ".join(environment["faults"]))
+    if faults:
+        install = "".join(" -r %s/%s" % (path, name) for name in environment["checked"])
+        way_out = "%s -m pip install%s" % (interpreter, install) if environment["faults"] else "install what it needs there"
+        raise _releases.ReleaseError("%s does not go with %s: %s. What was in force still is; %s, then repeat the run" % (
+            path, interpreter, "; ".join(faults), way_out))
+    return {"checked": environment["checked"], "unread": environment["unread"]}
 
 
 def main():
@@ -203,6 +226,7 @@ def main():
             "switch": {"type": "bool", "default": False},
             "shared": {"type": "list", "elements": "str", "default": []},
             "interpreter": {"type": "path"},
+            "requirements": {"type": "list", "elements": "str", "default": []},
             "owner": {"type": "str"},
             "group": {"type": "str"},
             "keep": {"type": "int", "default": 8},

@@ -93,10 +93,38 @@ def test_the_node_runs_its_release_through_the_link_and_keeps_what_is_the_operat
     assert "cd /root/ringrift/ai-service\n" in files["present"]["/etc/ringrift/start"]["content"]
 
 
+RELEASED = dict(OBSERVATION, orchestrator=dict(OBSERVATION["orchestrator"], folder="/root/ringrift/ai-service/current", release="f" * 16))
+
+
+def test_a_release_that_runs_stays_in_force_as_it_is_when_nobody_says_what_runs(play):
+    done, results = play({
+        "released": {"p2p_observation": RELEASED},
+        # The link is there, but the checkout runs.
+        "linked": {"p2p_observation": dict(RELEASED, orchestrator=dict(RELEASED["orchestrator"], folder="/root/ringrift/ai-service"))},
+    })
+    assert done.returncode == 0, done.stdout + done.stderr
+    files = {name: {item["path"]: item for item in result["wanted"]["files"]} for name, result in results.items()}
+    assert files["released"]["/root/ringrift/ai-service/current"]["link"] == "releases/" + "f" * 16
+    assert results["released"]["wanted"]["target"]["release"] == "f" * 16
+    assert "cd /root/ringrift/ai-service/current\n" in files["released"]["/etc/ringrift/start"]["content"]
+    assert "--ringrift-path /root/ringrift/ai-service " in files["released"]["/etc/ringrift/start"]["content"]
+    assert "/root/ringrift/ai-service/current" not in files["linked"] and results["linked"]["wanted"]["target"]["release"] is None
+    assert "cd /root/ringrift/ai-service\n" in files["linked"]["/etc/ringrift/start"]["content"]
+
+
+def test_changes_in_a_release_are_reported_before_another_takes_its_place(play):
+    changed = dict(RELEASED, orchestrator=dict(RELEASED["orchestrator"], dirty=True, changes=["scripts/x.py"]))
+    done, _results = play({"changed": {"orchestrator_source": "local", "orchestrator_local_path": str(FIELDLIKE), "p2p_observation": changed, "deploy": True}})
+    assert done.returncode != 0
+    told = " ".join(done.stdout.split())
+    assert "changed is left as it is. Tracked files below /root/ringrift/ai-service/current are changed on the node (scripts/x.py)" in told
+
+
 def test_a_dirty_working_tree_is_reported_and_a_missing_source_is_named(play):
-    dirty = dict(OBSERVATION, orchestrator=dict(OBSERVATION["orchestrator"], dirty=True))
+    dirty = dict(OBSERVATION, orchestrator=dict(OBSERVATION["orchestrator"], dirty=True, changes=["scripts/x.py", "app/y.py"]))
     done, _results = play({"dirty": {"orchestrator_source": "local", "orchestrator_local_path": str(FIELDLIKE), "p2p_observation": dirty, "deploy": True}})
     assert done.returncode != 0
-    assert "dirty is left as it is. Tracked files below /root/ringrift/ai-service are changed" in done.stdout
+    told = " ".join(done.stdout.split())
+    assert "dirty is left as it is. Tracked files below /root/ringrift/ai-service are changed on the node (scripts/x.py, app/y.py)" in told
     done, _results = play({"nowhere": {"orchestrator_source": "git"}})
     assert done.returncode != 0 and "orchestrator_repository names no repository" in done.stdout + done.stderr

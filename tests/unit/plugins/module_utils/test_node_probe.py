@@ -6,9 +6,11 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
 import pathlib
 import socketserver
+import sys
 import threading
 import time
 import typing as t
@@ -237,6 +239,53 @@ def test_a_container_with_our_supervisord_is_observed(tmp_path: pathlib.Path) ->
     assert seen["identity"]["effective"] == "vast-1" and seen["seeds"]["effective"] == ["203.0.113.4:8770", "100.64.0.1:8770"]
     active = [item for item in seen["start_mechanisms"] if item["active"]]
     assert [(item["kind"], item["name"]) for item in active] == [("supervisord", "ringrift-p2p")]
+
+
+@pytest.mark.parametrize("started_in, folder", [("current", "/workspace/ringrift/current"), (".", "/workspace/ringrift")])
+def test_source_is_told_of_what_our_start_would_run(started_in: str, folder: str, tmp_path: pathlib.Path) -> None:
+    root = tmp_path / "r"
+    script = "import gone_from_%s\nBOOTSTRAP_SEEDS = ['%s']\nprint(BOOTSTRAP_SEEDS)\n"
+    told = {"release": "a" * 16, "kind": "source", "revision": "c" * 40, "files": {"scripts/p2p_orchestrator.py": ["0" * 64, True]}}
+    files = {
+        "etc/ringrift/supervisord.conf": "[unix_http_server]\nfile=/run/s.sock\n[program:ringrift-p2p]\ncommand=/etc/ringrift/start\n",
+        "etc/ringrift/start": "#!/bin/sh\ncd /workspace/ringrift/%s\nexec %s scripts/p2p_orchestrator.py --node-id vast-1 "
+                              "--ringrift-path /workspace/ringrift\n" % (started_in, sys.executable),
+        "root/onstart.sh": "#!/bin/sh\n/etc/ringrift/on-start\n",
+        "workspace/ringrift/scripts/p2p_orchestrator.py": script % ("checkout", "203.0.113.1:8770"),
+        "workspace/ringrift/config/distributed_hosts.yaml": "hosts: {}\n",
+        "workspace/ringrift/releases/%s/scripts/p2p_orchestrator.py" % ("a" * 16): script % ("release", "203.0.113.2:8770"),
+        "workspace/ringrift/releases/%s/RELEASE.json" % ("a" * 16): json.dumps(told),
+    }
+    for name, text in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    (root / "workspace/ringrift/current").symlink_to("releases/" + "a" * 16)
+    seen = _node_probe.NodeProbe({"node_id": "vast-1", "port": 1}, _node_files.Files(str(root), "/root")).gather()
+    orchestrator = seen["orchestrator"]
+    released = started_in == "current"
+    assert (orchestrator["path"], orchestrator["folder"], orchestrator["release"], orchestrator["kind"]) == ("/workspace/ringrift", folder, "a" * 16, "field")
+    assert orchestrator["revision"] == ("c" * 40 if released else None)
+    assert (orchestrator["dirty"], orchestrator["changes"]) == ((True, ["scripts/p2p_orchestrator.py"]) if released else (None, []))
+    assert seen["seeds"]["effective"] == ["203.0.113.2:8770" if released else "203.0.113.1:8770"]
+    assert [item["file"] for item in seen["seeds"]["literals"]] == [folder + "/scripts/p2p_orchestrator.py"]
+    assert seen["hosts_file"]["path"] == "/workspace/ringrift/config/distributed_hosts.yaml" and seen["hosts_file"]["exists"]
+
+
+def test_imports_are_those_of_the_release_that_runs(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "ai-service"
+    for folder, name in (("", "checkout"), ("releases/" + "a" * 16, "release")):
+        (path / folder / "scripts").mkdir(parents=True)
+        (path / folder / "scripts/p2p_orchestrator.py").write_text("import gone_from_%s\n" % name)
+    (path / "releases" / ("a" * 16) / "RELEASE.json").write_text(json.dumps({"release": "a" * 16, "kind": "source", "files": {}}))
+    (path / "current").symlink_to("releases/" + "a" * 16)
+    probe = _node_probe.NodeProbe({"node_id": "n", "probes": ["imports"]}, _node_files.Files("/"))
+    missing = []
+    for folder in (path, path / "current"):
+        probe.path, probe.folder = str(path), str(folder)
+        orchestrator = dict(probe._orchestrator(), interpreter=sys.executable)
+        probe._imports(orchestrator)
+        missing.append(orchestrator["imports"]["missing"])
+    assert missing == ["gone_from_checkout", "gone_from_release"]
 
 
 def test_secrets_are_taken_out_of_everything() -> None:

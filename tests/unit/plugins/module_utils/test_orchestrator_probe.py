@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import pathlib
 import subprocess
@@ -50,6 +52,63 @@ def test_what_runs_tells_the_folder_where_the_file_is_silent(tmp_path: pathlib.P
     assert probe.folder_of("scripts.p2p_orchestrator", None, {"ringrift_path": "/srv/odd"}) == "/srv/odd"
 
 
+R1, R2 = "a" * 16, "b" * 16
+
+
+def deployed(root: pathlib.Path, current: str = R1, kind: str = "source", checkout: bool = True) -> _node_files.Files:
+    """A node at /as with two releases, and a checkout of its own."""
+    files = {"as/scripts/p2p_orchestrator.py": "old = 1\n"} if checkout else {}
+    for release in (R1, R2):
+        script = "name = '%s'\n" % release
+        told = {"release": release, "kind": kind, "revision": release[0] * 40,
+                "files": {"scripts/p2p_orchestrator.py": [hashlib.sha256(script.encode()).hexdigest(), True]}}
+        files["as/releases/%s/scripts/p2p_orchestrator.py" % release] = script
+        files["as/releases/%s/RELEASE.json" % release] = json.dumps(told)
+    found = tree(root, files)
+    (root / "as/current").symlink_to("releases/" + current)
+    return found
+
+
+def test_a_release_that_runs_does_not_become_the_orchestrators_folder(tmp_path: pathlib.Path) -> None:
+    files = deployed(tmp_path)
+    for hint in ("/as/current", "/as/releases/" + R2, "/as"):
+        assert probe.locate(files, None, [hint]) == "/as"
+        assert probe.locate(files, hint) == "/as"
+    # Somebody else's folders of these names are what they are.
+    tree(tmp_path, {"other/releases/1/scripts/p2p_orchestrator.py": "x\n", "other/current/scripts/p2p_orchestrator.py": "x\n"})
+    assert probe.locate(files, None, ["/other/releases/1"]) == "/other/releases/1"
+    assert probe.locate(files, None, ["/other/current"]) == "/other/current"
+
+
+@pytest.mark.parametrize("started, folder", [
+    (["/as/current"], "/as/current"), ([None, "/as/releases/" + R2], "/as/current"), (["/as", "/as/current"], "/as"), (["/elsewhere"], "/as"),
+    ([None, None], "/as"),
+])
+def test_the_folder_in_force_is_that_of_the_start_that_counts(started: list[str | None], folder: str, tmp_path: pathlib.Path) -> None:
+    assert probe.folder_in_force(deployed(tmp_path), "/as", started) == folder
+
+
+def test_without_a_start_the_release_counts_where_there_is_nothing_else(tmp_path: pathlib.Path) -> None:
+    assert probe.folder_in_force(deployed(tmp_path / "new", checkout=False), "/as", []) == "/as/current"
+    # The embedded orchestrator runs from its path, through its launcher.
+    assert probe.folder_in_force(deployed(tmp_path / "ours", kind="embedded"), "/as", ["/as/current"]) == "/as"
+
+
+def test_files_of_a_release_that_were_changed_on_the_node_are_named(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = deployed(tmp_path)
+    assert probe.changed_in_release(files, "/as/current") == []
+    script = tmp_path / "as/releases" / R1 / "scripts/p2p_orchestrator.py"
+    script.write_text("edited = 1\n", encoding="utf-8")
+    (script.parent / "p2p_orchestrator.pyc").write_text("made by running it", encoding="utf-8")
+    assert probe.changed_in_release(files, "/as/current") == ["scripts/p2p_orchestrator.py"]
+    script.unlink()
+    assert probe.changed_in_release(files, "/as/current") == ["scripts/p2p_orchestrator.py"]
+    assert probe.changed_in_release(files, "/as") is None
+    monkeypatch.setattr(probe, "DIGEST_TIMEOUT", -1.0)
+    with pytest.raises(TimeoutError, match="could not be compared"):
+        probe.changed_in_release(files, "/as/current")
+
+
 def test_ours_is_told_from_the_fields_by_its_marker_line(tmp_path: pathlib.Path) -> None:
     files = tree(tmp_path, {"/a/scripts/p2p_orchestrator.py": "# x\n# ringrift.p2p embedded orchestrator\n",
                             "/b/scripts/p2p_orchestrator.py": "print('# ringrift.p2p embedded orchestrator, not')\n"})
@@ -77,7 +136,7 @@ def test_revision_is_read_from_git_in_each_of_its_forms(tmp_path: pathlib.Path) 
     found = probe.git_folder(files, str(checkout / "ai-service"))
     assert found == (str(checkout), str(checkout / ".git"))
     assert probe.revision(files, found[1]) == commit
-    assert probe.dirty(str(checkout)) is False
+    assert probe.changed_in_checkout(str(checkout)) == []
     git(checkout, "pack-refs", "--all")
     assert probe.revision(files, found[1]) == commit
     git(checkout, "worktree", "add", "-q", str(tmp_path / "tree"), "-b", "other")
@@ -87,9 +146,9 @@ def test_revision_is_read_from_git_in_each_of_its_forms(tmp_path: pathlib.Path) 
     assert probe.revision(files, found[1]) == commit
     index = (checkout / ".git/index").read_bytes()
     (checkout / "ai-service/x").write_text("2")
-    assert probe.dirty(str(checkout)) is True
+    assert probe.changed_in_checkout(str(checkout)) == ["ai-service/x"]
     assert (checkout / ".git/index").read_bytes() == index
-    assert probe.git_folder(files, "/proc") is None and probe.dirty("/proc") is None
+    assert probe.git_folder(files, "/proc") is None and probe.changed_in_checkout("/proc") is None
 
 
 def test_interpreter_is_the_one_that_exists(tmp_path: pathlib.Path) -> None:

@@ -163,6 +163,31 @@ def test_a_release_whose_imports_would_fail_is_refused_before_it_is_in_force(che
     assert _releases.in_force(str(tmp_path / "node")) is None
 
 
+def test_a_release_whose_packages_are_missing_is_refused_with_the_way_out_before_it_is_in_force(checkout, tmp_path):
+    (checkout / "ai-service" / "requirements.txt").write_text("pytest>=1\nnobody-has-this==2.0\n-e .\n", encoding="utf-8")
+    script = checkout / "ai-service" / "scripts" / "p2p_orchestrator.py"
+    script.write_text(script.read_text(encoding="utf-8").replace("import hmac\n", "import hmac\nimport a_package_nobody_has\n"), encoding="utf-8")
+    packed = _source_release.release("local", {"path": str(checkout), "shared": SHARED}, str(tmp_path / "cache"))
+    with pytest.raises(_releases.ReleaseError) as caught:
+        install(tmp_path / "node", packed, switch=True, requirements=["requirements.txt"])
+    release = tmp_path / "node" / "releases" / packed["release"]
+    assert "it would not start: a_package_nobody_has; its requirements are not met: nobody-has-this is missing (requirements.txt:2" in str(caught.value)
+    assert "%s -m pip install -r %s/requirements.txt" % (sys.executable, release) in str(caught.value)
+    assert _releases.in_force(str(tmp_path / "node")) is None
+    # Nothing was installed, and unpacking it is not accepting it: the next run refuses again.
+    with pytest.raises(_releases.ReleaseError, match="nobody-has-this"):
+        install(tmp_path / "node", packed, switch=True, requirements=["requirements.txt"], check=True)
+
+
+def test_a_release_whose_packages_are_there_is_taken_and_what_was_compared_is_told(checkout, tmp_path):
+    (checkout / "ai-service" / "requirements.txt").write_text("pytest>=1\n-e .\n", encoding="utf-8")
+    packed = _source_release.release("local", {"path": str(checkout), "shared": SHARED}, str(tmp_path / "cache"))
+    result = install(tmp_path / "node", packed, switch=True, requirements=["requirements.txt", "requirements-gpu.txt"])
+    assert result["requirements"] == {"checked": ["requirements.txt"], "unread": ["requirements.txt:2: -e ."]}
+    assert _releases.in_force(str(tmp_path / "node")) == packed["release"]
+    assert "requirements" not in install(tmp_path / "node", packed, switch=True, requirements=["requirements.txt"])
+
+
 def test_an_archive_that_was_damaged_on_its_way_is_refused(checkout, tmp_path):
     packed = from_git(checkout, tmp_path / "cache")
     with pytest.raises(_releases.ReleaseError, match="damaged on its way"):
