@@ -17,9 +17,9 @@ from archive import File
 from topology import COORDINATOR_BY_ENVIRONMENT, LOCKED, NO_RELAY, OVERLAY_SEEDS, PORT, ROOT
 
 STAND_IN = os.path.join(ROOT, "tests", "fieldlike")
-# A twentieth of the durations that were measured in the field; a stop takes as long as there.
-SCALE = "0.05"
-STOP_SECONDS = "15"
+# A twentieth of the durations that were measured in the field; a stop takes as long as there. A scenario that is about something else may hurry.
+SCALE = os.environ.get("LAB_FIELD_SCALE", "0.05")
+STOP_SECONDS = os.environ.get("LAB_FIELD_STOP_SECONDS", "15")
 # Each of them makes itself the leader.
 COORDINATORS = ("hetzner-cpu1", "nebius-backbone-1", "vultr-a100-20gb")
 TWO_MANAGERS = "hetzner-cpu2"
