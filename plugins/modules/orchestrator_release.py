@@ -203,13 +203,15 @@ def check_start(path, interpreter, requirements):
         found = _orchestrator_probe.imports(Files("/"), path, interpreter, path, path)
         environment = _orchestrator_probe.requirements(Files("/"), path, interpreter, requirements)
     except (OSError, ValueError) as exc:
-        raise _releases.ReleaseError("%s can't be checked with %s: %s" % (path, interpreter, exc)) from exc
+        raise _releases.ReleaseError("%s can't be checked with %s: %s; name another interpreter (orchestrator_python)" % (path, interpreter, exc)) from exc
     faults = [] if found["ok"] else ["it would not start: %s" % (found["missing"] or found["error"])]
     if environment["faults"]:
         faults.append("its requirements are not met: %s" % ", ".join(environment["faults"]))
     if faults:
         install = "".join(" -r %s/%s" % (path, name) for name in environment["checked"])
-        way_out = "%s -m pip install%s" % (interpreter, install) if environment["faults"] else "install what it needs there"
+        way_out = "install what it needs there"
+        if environment["faults"]:
+            way_out = "%s -m pip install%s, or ask for less in orchestrator_requirements_files" % (interpreter, install)
         raise _releases.ReleaseError("%s does not go with %s: %s. What was in force still is; %s, then repeat the run" % (
             path, interpreter, "; ".join(faults), way_out))
     return {"checked": environment["checked"], "unread": environment["unread"]}

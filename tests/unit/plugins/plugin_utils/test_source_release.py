@@ -172,11 +172,18 @@ def test_a_release_whose_packages_are_missing_is_refused_with_the_way_out_before
         install(tmp_path / "node", packed, switch=True, requirements=["requirements.txt"])
     release = tmp_path / "node" / "releases" / packed["release"]
     assert "it would not start: a_package_nobody_has; its requirements are not met: nobody-has-this is missing (requirements.txt:2" in str(caught.value)
-    assert "%s -m pip install -r %s/requirements.txt" % (sys.executable, release) in str(caught.value)
+    assert "%s -m pip install -r %s/requirements.txt, or ask for less" % (sys.executable, release) in str(caught.value)
     assert _releases.in_force(str(tmp_path / "node")) is None
     # Nothing was installed, and unpacking it is not accepting it: the next run refuses again.
     with pytest.raises(_releases.ReleaseError, match="nobody-has-this"):
         install(tmp_path / "node", packed, switch=True, requirements=["requirements.txt"], check=True)
+
+
+def test_an_interpreter_that_does_not_run_is_an_error_with_the_way_out(checkout, tmp_path):
+    packed = from_git(checkout, tmp_path / "cache")
+    with pytest.raises(_releases.ReleaseError, match="can't be checked with /nonexistent/python: .*; name another interpreter"):
+        install(tmp_path / "node", packed, switch=True, interpreter="/nonexistent/python")
+    assert _releases.in_force(str(tmp_path / "node")) is None
 
 
 def test_a_release_whose_packages_are_there_is_taken_and_what_was_compared_is_told(checkout, tmp_path):
