@@ -404,7 +404,10 @@ def mutated_tree():
 
 
 def _flag_lines(flags):
-    rows = [f"| {'`' + entry['words'] + '`' if entry['words'].startswith('-') else entry['words']} | exit {entry['code']} | {entry['restarted']} |" for entry in flags]
+    rows = []
+    for entry in flags:
+        words = f"`{entry['words']}`" if entry["words"].startswith("-") else entry["words"]
+        rows.append(f"| {words} | exit {entry['code']} | {entry['restarted']} |")
     return ["## Whatever the flags", "", "The runs above took turns with `--forks 1`, `--forks 50` and the default.", "",
             "| Run | Ended with | Nodes it restarted |", "|---|---|---|", *rows, ""] if rows else []
 
@@ -475,6 +478,8 @@ def main():
     except (ChaosError, containers.LabError) as problem:
         say(str(problem))
         return 1
+    with open(os.path.join(WORK, "figures.json"), "w", encoding="utf-8") as stream:
+        json.dump(figures, stream, indent=1)
     text = document(chaos, figures)
     print(text)
     if output:

@@ -256,6 +256,32 @@ def test_a_run_that_is_refused_the_lease_holds_nothing_off_and_puts_nothing_back
     assert rivals(calls) == []
 
 
+def test_a_run_that_only_configures_keeps_others_out_as_well(cluster):
+    done, calls = cluster(["repair", "restart"], {}, scene(), work={"configure": ["c"], "restart": []})
+    assert done.returncode == 0, done.stdout + done.stderr
+    names = [name for unused_node, name, unused_given, unused_check in calls]
+    assert names.index("restart_lease") < names.index("node_config") and "orchestrator_service" not in names
+    assert [given.get("state") for unused_node, name, given, unused_check in calls if name == "restart_lease"][-2:] == ["released", "released"]
+
+
+def test_a_long_run_renews_the_leases_before_each_wave(cluster):
+    def taken(seconds):
+        done, calls = cluster(["restart"], {}, scene(), work={"restart": ["a", "b", "c"]}, p2p_lease_seconds=seconds)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return len([given for unused_node, name, given, unused_check in calls if name == "restart_lease" and given.get("state") != "released"])
+
+    once = taken(3600)
+    # So short that they are due at every wave.
+    assert taken(-3) == once * 4
+
+
+@pytest.mark.parametrize("stage", ["repair", "restart", "verify", "report", "rollback"])
+def test_a_run_that_begins_in_the_middle_touches_nothing_and_says_why(play, stage):
+    done, calls = play([stage], ["a"], scene())
+    assert done.returncode != 0 and "has not observed the cluster" in done.stdout, done.stdout + done.stderr
+    assert calls == []
+
+
 def test_a_wait_in_vain_puts_them_back_all_the_same(cluster):
     told = scene(cluster_health={"*": {"failed": True, "msg": "not healthy"}})
     done, calls = cluster(["repair", "restart", "verify"], {"b": [RIVAL]}, told, work={"restart": ["b"]})
