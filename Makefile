@@ -10,7 +10,7 @@ LAB := $(BIN)/python molecule/lab/lab.py
 # Where ansible-core looks for its own programs.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
-SCENARIOS ?= default cluster nat seeds
+SCENARIOS ?= default cluster nat seeds sources field
 
 .DEFAULT_GOAL := help
 .PHONY: help setup host demo demo-down lint sanity unit matrix matrix-short molecule test docs bench chaos chaos-short build clean

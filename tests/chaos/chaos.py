@@ -29,12 +29,13 @@ sys.path[:0] = [HERE, LAB]
 
 import containers
 import faults
+import inventory
 import lab
 import topology
 from observer import Observer, percentile
 
 WORK = os.path.join(ROOT, ".work", "chaos")
-INVENTORY = os.path.join(ROOT, ".work", "lab", "inventory", "p2p.yml")
+INVENTORY = os.path.join(inventory.FOLDER, "p2p.yml")
 MORE_NODES = ("lambda-gh200-1", "vast-30274241")
 # Restarts of the runs are spread over these: none may cost the majority.
 FORKS = ((), ("--forks", "1"), ("--forks", "50"))

@@ -9,12 +9,14 @@ import asyncio
 import random
 import socket
 from datetime import datetime, timezone
+from types import SimpleNamespace
 
 import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ringrift_p2p import configuration, hosts, locks, loop_lag, membership, relays, service, standing, wire
+from ringrift_p2p import exchange as sender
 
 BOUNDED = settings(derandomize=True, max_examples=150, deadline=None)
 NAMES = st.from_regex(wire.NAME, fullmatch=True).filter(lambda name: len(name) < 40)
@@ -402,3 +404,27 @@ def test_service_manager_is_told_and_its_watchdog_obeyed(tmp_path):
     assert not service.notify("READY=1", {}) and not service.notify("READY=1", {"NOTIFY_SOCKET": str(tmp_path / "gone")})
     assert service.watchdog_interval({"WATCHDOG_USEC": "30000000"}) == 15.0 and service.watchdog_interval({}) is None
     assert service.watchdog_interval({"WATCHDOG_USEC": "30000000", "WATCHDOG_PID": "1"}, 2) is None
+
+
+def test_large_sections_of_many_senders_are_parsed_one_in_a_turn_of_the_loop():
+    async def turns_of_applications():
+        turn, applied = 0, []
+
+        class Members:
+            @staticmethod
+            def apply(section, unused_now, unused_wall):
+                applied.append((turn, section[2]))
+                return True
+
+        sending = sender.Exchange(SimpleNamespace(membership=Members))
+        body = b"x" * (sender.SMALL_SECTION + 1)
+        messages = [sending.absorb([("n", 1, "%d.%d" % (message, part), 1, body) for part in range(3)]) for message in range(4)]
+        arrived = asyncio.gather(*messages)
+        while not arrived.done():
+            await asyncio.sleep(0)
+            turn += 1
+        return applied, await arrived
+
+    applied, news = asyncio.run(turns_of_applications())
+    assert len(applied) == 12 and news == [True] * 4
+    assert len({turn for turn, unused_section in applied}) == 12, applied

@@ -17,7 +17,7 @@ from . import membership, wire
 log = logging.getLogger("ringrift_p2p")
 
 CATCH_UP_MESSAGES = 12
-# A section beyond this size is parsed in a turn of the loop of its own.
+# Beyond this size, one section is parsed in a turn of the loop, whoever sends how many.
 SMALL_SECTION = 8 << 10
 
 
@@ -30,6 +30,7 @@ class Exchange:
         self._in_flight: set = set()
         self._order: list = []
         self._session: aiohttp.ClientSession | None = None
+        self._large = asyncio.Lock()
 
     def open(self) -> None:
         """Get ready to send."""
@@ -119,13 +120,19 @@ class Exchange:
         return await self.absorb(sections)
 
     async def absorb(self, sections: list) -> bool:
-        """Apply sections, the large ones each in a turn of the loop of its own. Returns whether any was news."""
+        """Apply sections, a large one alone in its turn of the loop. Returns whether any was news."""
         news = False
         for section in sections:
             if len(section[4]) > SMALL_SECTION:
-                await asyncio.sleep(0)
-            news = self._node.membership.apply(section, time.monotonic(), time.time()) or news
+                async with self._large:
+                    await asyncio.sleep(0)
+                    news = self._apply(section) or news
+            else:
+                news = self._apply(section) or news
         return news
+
+    def _apply(self, section: tuple) -> bool:
+        return self._node.membership.apply(section, time.monotonic(), time.time())
 
     def _read_mail(self, message: dict) -> None:
         """A relay's mailbox held `message`; a ping is answered with a heartbeat to the one who doubts this node."""
