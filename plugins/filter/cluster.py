@@ -115,9 +115,16 @@ def cluster_stopped(wave: t.Iterable[str], hostvars: t.Mapping[str, t.Any]) -> s
 
 
 def cluster_unreachable(hosts: t.Iterable[str], hostvars: t.Mapping[str, t.Any], register: str) -> dict[str, str]:
-    """{host: reason} for the hosts that could not be reached by the task that registered ``register``."""
+    """{host: reason} for the hosts that could not be reached, or not worked on, by the task that registered ``register``."""
     results = cluster_gather(hosts, hostvars, register)
-    return {host: str(result.get("msg") or "unreachable") for host, result in results.items() if result.get("unreachable")}
+    return {host: _reason(result) for host, result in results.items() if result.get("unreachable") or result.get("failed")}
+
+
+def _reason(result: t.Mapping[str, t.Any]) -> str:
+    """Why a task came to nothing on a host: its message, and the last of what a module said that could not run."""
+    message = str(result.get("msg") or "unreachable").splitlines()[0]
+    said = str(result.get("module_stderr") or result.get("module_stdout") or "").strip().splitlines()
+    return "%s: %s" % (message.rstrip(".:"), said[-1]) if said else message
 
 
 def cluster_views(asked: t.Mapping[str, t.Any]) -> dict[str, t.Any]:

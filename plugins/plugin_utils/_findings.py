@@ -30,8 +30,9 @@ class Code(t.NamedTuple):
 
 CATALOGUE: dict[str, Code] = {
     "UNREACHABLE": Code(
-        "critical", "The node could not be reached over SSH",
-        "Check that the machine is rented and running, then its address, user and key in the hosts file; or mark it `status: offline`.", None),
+        "critical", "The node could not be reached over SSH, or nothing could be run on it",
+        "Check that the machine is rented and running, then its address, user and key in the hosts file, that the user may become root, and that there is "
+        "Python; or mark it `status: offline`.", None),
     "QUORUM_AT_RISK": Code(
         "critical", "The voters have no majority, or would lose it with the next failure",
         "Bring the voters that are down back first; the run does so before it touches anything that runs.", RESTART),

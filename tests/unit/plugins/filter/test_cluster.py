@@ -55,6 +55,16 @@ def test_what_hosts_registered_is_gathered_where_it_is():
     assert filters.cluster_unreachable(["a", "b", "c"], hostvars, "seen") == {"b": "timed out"}
 
 
+@pytest.mark.parametrize("said, reason", [
+    ({"msg": "Missing sudo password"}, "Missing sudo password"),
+    ({"msg": "MODULE FAILURE: No start of json char found\nSee stdout/stderr", "module_stderr": "Shared connection closed.\n/bin/sh: 1: python3: not found\n"},
+     "MODULE FAILURE: No start of json char found: /bin/sh: 1: python3: not found"),
+])
+def test_a_node_on_which_nothing_can_be_run_is_told_with_the_reason(said, reason):
+    hostvars = {"a": {"seen": dict(said, failed=True)}, "b": {"seen": {"failed": False, "observation": {}}}}
+    assert filters.cluster_unreachable(["a", "b"], hostvars, "seen") == {"a": reason}
+
+
 def test_a_voter_that_could_not_be_asked_has_no_view():
     asked = {"results": [{"item": "v1", "observation": {"view": {"answers": True}}}, {"item": "v2", "unreachable": True}, {"item": "v3", "skipped": True}]}
     assert filters.cluster_views(asked) == {"v1": {"answers": True}, "v2": None}
