@@ -357,17 +357,19 @@ class Chaos:
         self.settled(self.observer)
         figures = {}
         try:
-            self.rolling(1 if self.options.short else self.options.runs)
-            figures["rolling"] = self.observer.summary()
-            self.with_fault(self.fault(faults.Killed, leader=True))
+            parts = [lambda: self.rolling(1), lambda: self.with_fault(self.fault(faults.Killed, leader=True))]
             if not self.options.short:
-                self.chosen_by_flags()
-                self.second_operator()
-                for kind in (faults.Stopped, faults.CutOff, faults.CutOffOneWay, faults.DiskFull):
-                    self.with_fault(self.fault(kind))
-                self.clock()
-                self.controller_killed()
-                self.broken_configuration()
+                kinds = (faults.Stopped, faults.CutOff, faults.CutOffOneWay, faults.DiskFull)
+                parts[:1] = [self.chosen_by_flags, self.second_operator, lambda: self.rolling(self.options.runs)]
+                parts += [lambda kind=kind: self.with_fault(self.fault(kind)) for kind in kinds]
+                parts += [self.clock, self.controller_killed, self.broken_configuration]
+            for part in parts:
+                # What could not be shown is told with all the rest.
+                try:
+                    part()
+                except (ChaosError, containers.LabError) as problem:
+                    say(str(problem))
+                    self.problems.append(str(problem))
         finally:
             figures["all"] = self.observer.stop()
         self.observer = self.watch()
@@ -413,13 +415,17 @@ def _flag_lines(flags):
             "| Run | Ended with | Nodes it restarted |", "|---|---|---|", *rows, ""] if rows else []
 
 
+def _ended(code):
+    return "not at all" if code is None else f"exit {code}"
+
+
 def document(chaos, figures):
     """docs/reliability.md, from what was measured."""
     seen, lost = figures["all"], figures["lost"]
     searches = seen["searches"]
     median, worst = percentile(searches, 0.5) or 0, percentile(searches, 0.95) or 0
-    rolls = [result["seconds"] for result in chaos.results]
-    yes = {True: "yes", False: "no"}
+    rolls = [result["seconds"] for result in chaos.results] or [0]
+    yes = {True: "yes", False: "no", None: "no"}
     lines = [
         "# Reliability",
         "",
@@ -442,7 +448,8 @@ def document(chaos, figures):
         "| Fault | Node | Injected | Healed | Disturbed run | Next run |",
         "|---|---|---|---|---|---|",
         *(
-            f"| {entry['name']} | {entry['node']} | {yes[entry['injected']]} | {yes[entry['healed']]} | exit {entry['code']} | exit {entry['again']} |"
+            f"| {entry['name']} | {entry['node']} | {yes[entry.get('injected')]} | {yes[entry.get('healed')]} | "
+            f"{_ended(entry.get('code'))} | {_ended(entry.get('again'))} |"
             for entry in chaos.faults
         ),
         "",
