@@ -315,6 +315,13 @@ def test_a_rollback_holds_off_and_puts_back_even_what_was_disabled_for_good(clus
     assert sorted(asked[3:]) == [(name, "restored", None) for name in "abc"]
 
 
+def test_every_node_that_was_taken_back_gets_its_rivals_back_not_only_that_of_the_last_wave(cluster):
+    done, calls = cluster(["rollback", "verify"], {}, scene())
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert acts(calls) == ["b", "c", "a"]
+    assert sorted(item for item in rivals(calls) if item[1] == "restored") == [(name, "restored", None) for name in "abc"]
+
+
 def test_a_rollback_that_stops_leaves_what_it_did_not_take_back_as_it_was(cluster):
     told = scene(orchestrator_service={"a": {"failed": True, "failed_at": "guard", "msg": "no majority"}, "*": {"leader": "c"}})
     told["rival_managers"]["c held"] = told["rival_managers"]["b held"]
