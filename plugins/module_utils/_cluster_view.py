@@ -109,7 +109,7 @@ def reduce_sample(sample):
     """A sample cut down to what a View needs, small enough to be kept and sent by the hundred.
 
     Takes a sample (shape above), returns {time, answers, error, node_id, role, leader_id, term, voter_node_ids, nat_blocked,
-    relay_via, capabilities, version, lag_ms, uptime_seconds, peers | null}; a reduced sample is returned as it is.
+    relay_via, voting, election_fault, capabilities, version, lag_ms, uptime_seconds, peers | null}; a reduced sample is returned as it is.
     """
     if "answers" in sample:
         return sample
@@ -128,6 +128,8 @@ def reduce_sample(sample):
         "leader_id": next((leader for leader in leaders if _text(leader)), None),
         "term": None if term is None else int(term),
         "voter_node_ids": _names(status.get("voter_node_ids")),
+        "voting": _boolean(status.get("voting")),
+        "election_fault": _text(status.get("election_fault")),
         "nat_blocked": _boolean(own.get("nat_blocked")),
         "relay_via": _text(own.get("relay_via")),
         "capabilities": _names(own.get("capabilities")),
@@ -185,6 +187,8 @@ def view_from_samples(observer, samples):
         "leaders_seen": _unique(sample["leader_id"] for sample in answered),
         "term": _latest(answered, "term"),
         "voter_node_ids": _latest(answered, "voter_node_ids"),
+        "voting": answered[-1]["voting"] if answered else None,
+        "election_fault": answered[-1]["election_fault"] if answered else None,
         "nat_blocked": _latest(answered, "nat_blocked"),
         "relay_via": answered[-1]["relay_via"] if answered else None,
         "capabilities": _latest(answered, "capabilities"),
@@ -193,6 +197,11 @@ def view_from_samples(observer, samples):
         "uptime_seconds": _latest(answered, "uptime_seconds"),
         "peers": peers,
     }
+
+
+def abstains(view):
+    """Whether a node says that it takes no part in the election. Orchestrators that do not tell are taken to vote."""
+    return bool(view and view["voting"] is False)
 
 
 def majority(voters):
@@ -209,6 +218,7 @@ def judge(views, expected, voters, without=()):
 
     Connected: the node answers for itself and the record that another answering node keeps of its heartbeat moved. A node
     that was not asked (no view) stands on the others' records alone; one that was asked in vain is not connected.
+    A voter that is connected counts for the quorum unless it says itself that it does not vote.
     """
     down = set(without)
     voters = _unique(voters)
@@ -231,7 +241,7 @@ def judge(views, expected, voters, without=()):
             "leader_id": view["leader_id"] if view else None,
         }
 
-    alive = [name for name in voters if nodes[name]["connected"]]
+    alive = [name for name in voters if nodes[name]["connected"] and not abstains(views.get(name))]
     asked = [name for name in (alive if voters else expected) if name in speaking]
     named = {speaking[name]["leader_id"] for name in asked}
     claiming = {name for name, view in speaking.items() if view["role"] == "leader"}

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from ansible_collections.ringrift.p2p.plugins.module_utils._cluster_view import judge
+from ansible_collections.ringrift.p2p.plugins.module_utils._cluster_view import abstains, judge
 
 MINIMUM_SAMPLES = 2
 
@@ -40,8 +40,12 @@ def may_stop(candidate, views, voters, window, leader_required=True):
             continue
         if name not in without["quorum"]["alive_ids"]:
             view = asked[name]
-            why = "did not answer" if not (view and view["answers"]) else "answers, but no other voter's record of its heartbeat moved"
-            detail = f" ({view['error']})" if view and view["error"] else ""
+            why = (
+                "did not answer" if not (view and view["answers"]) else
+                "answers, but takes no part in the election" if abstains(view) else "answers, but no other voter's record of its heartbeat moved"
+            )
+            detail = view and (view["error"] or view["election_fault"])
+            detail = f" ({detail})" if detail else ""
             evidence.append(f"{name} {why}{detail}")
             continue
         unsteady = _steady(name, asked[name], window)
@@ -98,7 +102,9 @@ def joined(node, views, voters, leader_required=True):
         unlisted = [name for name in seen_by if views[name]["voter_node_ids"] is not None and node not in views[name]["voter_node_ids"]]
         if seen_by and len(unlisted) == len(seen_by):
             problems.append(f"{', '.join(unlisted)} does not list {node} as a voter")
-        if leader_required and not state["leader_agreed"]:
+        if leader_required and abstains(own):
+            problems.append(f"{node} takes no part in the election{' (' + own['election_fault'] + ')' if own['election_fault'] else ''}")
+        elif leader_required and not state["leader_agreed"]:
             problems.append(f"{node} names {own['leader_id'] or 'no leader'}, and the voters together do not agree on one")
         elif leader_required and own["leader_id"] != state["leader"]:
             problems.append(f"{node} names {own['leader_id'] or 'no leader'} where the others name {state['leader']}")

@@ -86,6 +86,9 @@ CATALOGUE: dict[str, Code] = {
     "NOT_CONNECTED": Code(
         "high", "The node answers for itself, but no other node's record of its heartbeat moves",
         "See its other findings: seeds, relays, identity, token. It is configured and restarted with those repaired.", RESTART),
+    "VOTER_NOT_VOTING": Code(
+        "high", "A voter answers, but takes no part in the election",
+        "See the evidence. A voter that lost its state votes again by itself once a majority of all voters, without it, agrees on a leader.", None),
     "VOTER_UNFIT": Code(
         "high", "A voter of the hosts file cannot do a voter's work", "Choose another voter in `p2p_voters`, or correct the entry.", None),
     "TOKEN_MISMATCH": Code(

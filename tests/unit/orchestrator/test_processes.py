@@ -47,6 +47,7 @@ def test_status_has_the_keys_of_the_field_and_tells_the_truth(healthy):
     status = healthy.get("worker")
     assert {"node_id", "role", "leader_id", "effective_leader_id", "voter_node_ids", "voters_alive", "voter_quorum_size", "voter_quorum_ok",
             "alive_peers", "peers", "all_peers", "self", "term"} <= set(status)
+    assert status["voting"] is False and healthy.get("v1")["voting"] is True
     assert status["voter_node_ids"] == VOTERS and status["voters_alive"] == 3 and status["voter_quorum_size"] == 2 and status["voter_quorum_ok"]
     assert status["alive_peers"] == 4 and status["self"]["capabilities"] == ["selfplay", "training", "gpu"] and status["self"]["has_gpu"]
     assert status["self"]["nat_blocked"] is False and status["self"]["relay_via"] is None
@@ -226,11 +227,12 @@ def test_a_voter_without_its_state_does_not_vote_before_the_others_have_a_leader
             cluster.wait(lambda: cluster.get(wiped).get("alive_peers") == 1 and cluster.get(witness)["alive_peers"] == 1, 30, "the two to meet")
             time.sleep(3 * float(FAST["RAFT_MAXIMUM"]))
             told = cluster.get(wiped, "/health")
-            assert told["leader_id"] is None and cluster.get(witness, "/health")["leader_id"] is None and cluster.get(wiped)["election"] is None
+            assert told["leader_id"] is None and cluster.get(witness, "/health")["leader_id"] is None and cluster.get(wiped)["voting"] is False
+            assert cluster.get(witness)["voters_alive"] == cluster.get(wiped)["voters_alive"] == 1
             assert any("election.journal is lost, and %s knows this voter" % witness in reason for reason in told["reasons"])
             cluster.kill(wiped)
         cluster.start(wiped, away)
-        cluster.wait(lambda: cluster.joined() and cluster.get(wiped)["election"] is not None)
+        cluster.wait(lambda: cluster.joined() and cluster.get(wiped)["voting"])
         assert cluster.get(wiped)["election_fault"] is None
         # A majority without state is beyond that; the operator may have them begin anew.
         for name in (wiped, away):

@@ -185,6 +185,14 @@ class TestJudge:
         state = judge(views, "abc", "abcdef")
         assert state["quorum"]["majority"] == 4 and state["quorum"]["alive"] == 3 and not state["quorum"]["ok"]
 
+    def test_a_voter_that_does_not_vote_is_connected_and_no_part_of_the_quorum(self):
+        views = whole("abcd")
+        views["c"] = view("c", "b", moved="abd", voting=False)
+        state = judge(views, "abcd", "abc")
+        assert state["connected"] == 4 and state["quorum"]["alive_ids"] == ["a", "b"] and state["leader_agreed"]
+        # What a worker says of itself is nothing to the quorum, and real orchestrators say nothing.
+        assert judge(dict(views, c=view("c", moved="abd", voting=None)), "abcd", "abc")["quorum"]["alive"] == 3
+
     def test_without_counts_as_down_for_itself_and_as_a_witness(self):
         views = {"a": view("a", moved="bc"), "b": view("b", moved="a", still="c"), "c": view("c", moved="a", still="b")}
         assert judge(views, "abc", "abc")["quorum"]["alive"] == 3

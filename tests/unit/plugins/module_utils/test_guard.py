@@ -103,16 +103,27 @@ def test_a_leader_that_is_no_voter_is_believed_when_it_was_asked():
     assert may_stop("b", dict(views, w=view("w", leader="w")), VOTERS, 5)["allowed"]
 
 
+@pytest.mark.parametrize("leader_required", [True, False])
+def test_a_voter_that_does_not_vote_counts_as_down(leader_required):
+    waits = {"voting": False, "election_fault": "election.journal is lost"}
+    assert may_stop("b", whole(c=waits), VOTERS, 5, leader_required)["allowed"]
+    answer = may_stop("b", whole(c=waits, **down("d")), VOTERS, 5, leader_required)
+    assert not answer["allowed"] and answer["alive"] == ["a", "e"]
+    assert "c answers, but takes no part in the election (election.journal is lost)" in answer["evidence"]
+
+
 @settings(derandomize=True, max_examples=300, deadline=None)
-@given(st.sets(st.sampled_from(VOTERS)), st.sets(st.sampled_from(VOTERS)), st.sampled_from(VOTERS), st.booleans())
-def test_the_promise(dead, deaf, candidate, leader_required):
-    """Whatever is down or unheard: what is allowed leaves a majority of voters that answer."""
+@given(st.sets(st.sampled_from(VOTERS)), st.sets(st.sampled_from(VOTERS)), st.sets(st.sampled_from(VOTERS)), st.sampled_from(VOTERS), st.booleans())
+def test_the_promise(dead, deaf, idle, candidate, leader_required):
+    """Whatever is down, unheard or not voting: what is allowed leaves a majority of voters that answer and vote."""
     views = whole(**down(*dead))
+    for name in idle:
+        views[name]["voting"] = False
     for seen in views.values():
         for name in deaf & set(seen["peers"]):
             seen["peers"][name]["moved"] = False
     if may_stop(candidate, views, VOTERS, 5, leader_required)["allowed"]:
-        assert len(set(VOTERS) - dead - deaf - {candidate}) >= 3
+        assert len(set(VOTERS) - dead - deaf - idle - {candidate}) >= 3
 
 
 class TestJoined:
@@ -126,6 +137,7 @@ class TestJoined:
             (down("b"), "b does not answer"),
             ({"b": {"leader_id": None}}, "b names no leader"),
             ({"b": {"leader_id": "d"}}, "b names d"),
+            ({"b": {"voting": False, "election_fault": "election.journal is lost"}}, "b takes no part in the election (election.journal is lost)"),
             ({name: {"voter_node_ids": ["a", "c", "d", "e"]} for name in VOTERS}, "does not list b as a voter"),
         ],
     )

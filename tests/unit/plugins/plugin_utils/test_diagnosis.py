@@ -20,7 +20,8 @@ def view(name, leader="v1", moved=None):
     return {
         "observer": name, "answers": True, "error": None, "samples": 3, "window": 4.0,
         "role": "leader" if name == leader else "follower", "roles_seen": [], "leader_id": leader, "leaders_seen": [leader], "term": 3,
-        "voter_node_ids": VOTERS, "nat_blocked": False, "relay_via": None, "capabilities": [], "version": "1", "lag_ms": 2.0, "uptime_seconds": 900.0,
+        "voter_node_ids": VOTERS, "voting": None, "election_fault": None,
+        "nat_blocked": False, "relay_via": None, "capabilities": [], "version": "1", "lag_ms": 2.0, "uptime_seconds": 900.0,
         "peers": {other: {"moved": True if moved is None else other in moved} for other in NODES if other != name},
     }
 
@@ -245,6 +246,14 @@ def test_an_unreachable_voter_never_counts_as_alive():
                                  {"unreachable": {"v3": "timed out"}, "targets": targets()})
     assert result["state"]["quorum"]["alive"] == 2 and codes(result, "v3") == ["UNREACHABLE"]
     assert "QUORUM_AT_RISK" in codes(result, None) and "v3" not in result["work"]["restart"]
+
+
+def test_a_voter_that_does_not_vote_is_named_and_counts_as_down():
+    idle = observation("v3", view={**view("v3"), "voting": False, "election_fault": "election.journal is lost"})
+    result = diagnose({"v3": idle, "gpu1": observation("gpu1", view={**view("gpu1"), "voting": False})})
+    assert codes(result, "v3") == ["VOTER_NOT_VOTING"] and codes(result, "gpu1") == [] and codes(result, None) == ["QUORUM_AT_RISK"]
+    assert result["state"]["connected"] == len(NODES) and result["state"]["quorum"]["alive_ids"] == ["v1", "v2"]
+    assert [item["evidence"] for item in result["findings"] if item["code"] == "VOTER_NOT_VOTING"] == [["election.journal is lost"]]
 
 
 def test_no_majority_is_critical_and_a_problem():

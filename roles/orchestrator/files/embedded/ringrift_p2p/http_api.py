@@ -190,7 +190,8 @@ class Api:
                 identity_source=node.settings.node_id_source, generation=node.settings.generation, local_health=node.health.score,
                 coordinator=node.settings.coordinator, relays_replaced=node.relay_choice.replaced),
             "uptime_seconds": time.time() - node.started, "timestamp": time.time(), "event_loop_lag_ms": node.lag.summary(time.monotonic()),
-            "election": node.election.status() if node.election is not None else None, "election_fault": node.election_fault,
+            "voting": node.election is not None, "election": node.election.status() if node.election is not None else None,
+            "election_fault": node.election_fault,
             "hosts_file_faults": node.directory.faults, "locks_cleaned": node.locks.cleaned,
         }
         return view

@@ -68,7 +68,7 @@ class Standing:
         names = node.relay_choice.names
         return {
             "nat_blocked": self.nat_blocked, "relays": names, "relay_via": names[0] if names else None, "role": self.role,
-            "leader_id": leader, "term": term, "leaving": node.leaving, "voter": node.name in node.directory.voters,
+            "leader_id": leader, "term": term, "leaving": node.leaving, "voter": node.name in node.directory.voters, "voting": node.election is not None,
             "capabilities": capabilities(self._entry, node.name in node.directory.voters, settings.coordinator, settings.flags.training_only),
             "has_gpu": has_gpu(self._entry), "version": __version__, "relay_capable": self.relay_capable,
             "relay_clients": len(node.mailboxes.clients(time.monotonic())), "started_at": node.started, "generation": settings.generation,
@@ -101,14 +101,19 @@ class Standing:
         return len(self._node.directory.voters) // 2 + 1
 
     def fresh_voters(self) -> list:
-        """Voters whose heartbeat moved lately, this node among them if it votes."""
+        """Voters that vote and whose heartbeat moved lately, this node among them. One without its state only repeats what the others say."""
         known = self._node.membership
         now, patience = time.monotonic(), known.patience()
         found = []
         for name in self._node.directory.voters:
             member = known.members.get(name)
-            if member is known.me or (
-                    member is not None and member.card and member.status != membership.LEFT and now - member.heard <= patience):
+            if member is known.me:
+                fresh = self._node.election is not None
+            else:
+                # Earlier releases don't tell whether they vote.
+                fresh = (member is not None and member.card and member.card.get("voting") is not False
+                         and member.status != membership.LEFT and now - member.heard <= patience)
+            if fresh:
                 found.append(name)
         return found
 
