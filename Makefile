@@ -37,7 +37,7 @@ demo-down: setup ## remove the lab's nodes, networks and images
 	$(LAB) down --images
 
 lint: setup ## ansible-lint (profile production) and antsibull-docs
-	$(BIN)/ansible-lint --offline --config-file .config/ansible-lint.yml
+	P2P_DISTRIBUTED_HOSTS=$(CURDIR)/inventory/distributed_hosts.example.yaml $(BIN)/ansible-lint --offline --config-file .config/ansible-lint.yml
 	$(BIN)/antsibull-docs lint-collection-docs --plugin-docs --skip-rstcheck .
 
 sanity: setup ## ansible-test sanity on a copy of the work tree, without ignores
