@@ -267,6 +267,36 @@ def test_who_does_not_know_the_password_costs_the_election_no_memory_and_no_conn
                 connection.close()
 
 
+def _attempts(port):
+    """Local ports of the connections to `port` that are being opened."""
+    with open("/proc/net/tcp", encoding="ascii") as stream:
+        lines = [line.split() for line in list(stream)[1:]]
+    return {line[1] for line in lines if line[2].endswith(":%04X" % port) and line[3] == "02"}
+
+
+def test_voters_whose_packets_were_dropped_meet_soon_after(tmp_path):
+    with Cluster(tmp_path, VOTERS, VOTERS) as cluster, socket.socket() as deaf:
+        # Who has the higher address connects.
+        low, high = (sorted(VOTERS, key=lambda name: "127.0.0.1:%d" % (cluster.ports[name] + 1))[place] for place in (0, -1))
+        port = cluster.ports[low] + 1
+        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        deaf.bind(("127.0.0.1", port))
+        deaf.listen(0)
+        # Nobody accepts: once its queue is full, the kernel drops whatever asks for a connection.
+        full = [socket.socket() for unused in range(4)]
+        try:
+            for filler in full:
+                filler.setblocking(False)
+                filler.connect_ex(("127.0.0.1", port))
+            own, seen = _attempts(port), set()
+            cluster.start(high)
+            # The kernel asks again and again from one port, at longer and longer intervals.
+            cluster.wait(lambda: seen.update(_attempts(port) - own) or len(seen) > 2, 30, "a third attempt to connect")
+        finally:
+            for filler in full:
+                filler.close()
+
+
 def test_who_must_stay_outside_stays_outside(tmp_path):
     """One behind NAT that no relay serves, one with another token, one that bears a member's name."""
     with Cluster(tmp_path, VOTERS + ["nat", "stranger"], VOTERS, flags={"nat": ["--advertise-port", "9"]}) as cluster:

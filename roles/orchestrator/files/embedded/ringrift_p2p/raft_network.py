@@ -9,6 +9,7 @@ import asyncio
 import time
 
 from pysyncobj.poller import POLL_EVENT_TYPE, Poller
+from pysyncobj.tcp_connection import CONNECTION_STATE
 from pysyncobj.transport import TCPTransport
 
 # What a peer may send ahead: bytes until its first message was decrypted, bytes after that.
@@ -17,6 +18,8 @@ MAX_MESSAGE = 1 << 20
 # Connections that have not said yet which voter they are: how many, and for how many seconds.
 MAX_STRANGERS = 64
 STRANGER_SECONDS = 3.0
+# An attempt to connect that was not answered by then is begun anew: the kernel would wait up to a minute before it asks again.
+CONNECT_SECONDS = 2.0
 
 
 class LoopPoller(Poller):
@@ -51,7 +54,7 @@ class LoopPoller(Poller):
 
 
 class Transport(TCPTransport):
-    """Notes when the leader was last heard, keeps voters' connections from ageing unused, and drops who sends or waits too long."""
+    """Notes when the leader was last heard, keeps voters' connections from ageing unused, and drops who sends, waits or connects too long."""
 
     KEEPALIVE = 2.0
 
@@ -59,6 +62,7 @@ class Transport(TCPTransport):
         self.leader_heard = 0.0
         self.dropped = 0
         self._next_keepalive = 0.0
+        self._connecting_since = {}
         super().__init__(syncObj, selfNode, otherNodes)
         syncObj.transport_in_use = self
 
@@ -70,8 +74,14 @@ class Transport(TCPTransport):
         super()._onMessageReceived(node, message)
 
     def _onTick(self):
-        super()._onTick()
         now = time.monotonic()
+        for node, conn in list(self._connections.items()):
+            if conn.state != CONNECTION_STATE.CONNECTING:
+                self._connecting_since.pop(node, None)
+            elif now - self._connecting_since.setdefault(node, now) > CONNECT_SECONDS:
+                del self._connecting_since[node]
+                conn.disconnect()
+        super()._onTick()
         if now >= self._next_keepalive:
             # Only a leader sends on its own. A link between followers would time out just when an election needs it.
             self._next_keepalive = now + self.KEEPALIVE
