@@ -245,6 +245,23 @@ def test_a_voter_without_its_state_does_not_vote_before_the_others_have_a_leader
         cluster.wait(cluster.joined)
 
 
+def test_a_voter_without_its_state_does_not_trust_what_was_said_of_a_leader_before_its_end(tmp_path):
+    # For seconds after it ended, the others still name it.
+    timing = dict(FAST, RAFT_MINIMUM="6", RAFT_MAXIMUM="8", RAFT_FALLBACK="4", SUSPECT_AFTER="30")
+    with Cluster(tmp_path, VOTERS, VOTERS, timing=timing) as cluster:
+        cluster.start()
+        cluster.wait(cluster.joined)
+        wiped, witness, away = cluster.leader(), *(name for name in VOTERS if name != cluster.leader())
+        cluster.wait(lambda: cluster.get(witness)["all_peers"][away]["leader_id"] == wiped)
+        cluster.kill(away)
+        cluster.kill(wiped)
+        shutil.rmtree(os.path.join(cluster.path(wiped), "data", "p2p_embedded"))
+        cluster.start(wiped)
+        cluster.wait(lambda: cluster.get(wiped, "/health").get("leader_id") == wiped, 30, "the past to be believed")
+        time.sleep(4 * float(FAST["HEARTBEAT"]))
+        assert cluster.get(wiped)["voting"] is False and cluster.get(witness, "/health")["leader_id"] in (None, wiped)
+
+
 def test_who_does_not_know_the_password_costs_the_election_no_memory_and_no_connection(tmp_path):
     with Cluster(tmp_path, VOTERS, VOTERS) as cluster:
         cluster.start("v1")

@@ -103,14 +103,19 @@ class Node:
 
     async def _witness(self) -> str | None:
         """A voter that remembers an earlier life of this one, in which it may have voted; None if nobody does."""
+        cards = await self._ask_voters(lambda unused_name: self.name)
+        return next((name for name, card in cards.items() if card.get("voter") is True), None)
+
+    async def _ask_voters(self, about) -> dict:
+        """{voter: the card that it has of the node `about(voter)`, empty where it has none}; of the other voters."""
         known = ((name, self.addresses.by_name(name)) for name in self.directory.voters if name != self.name)
         others = {name: address for name, address in known if address}
-        cards = await asyncio.gather(*(self.exchange.card_at(address, self.name) for address in others.values()))
-        return next((name for name, card in zip(others, cards) if card.get("voter") is True), None)
+        cards = await asyncio.gather(*(self.exchange.card_at(address, about(name)) for name, address in others.items()))
+        return dict(zip(others, cards))
 
     async def _vote_later(self) -> None:
         """A leader without this voter has the newest term in which it can have helped to elect one: from there on it may vote again."""
-        while self.standing.leader()[0] is None:
+        while not await self._led_without_me():
             await asyncio.sleep(self.timing.heartbeat)
         try:
             self._vote()
@@ -118,6 +123,15 @@ class Node:
         except configuration.ElectionError as problem:
             self.election_fault = str(problem)
             log.error("%s", problem)
+
+    async def _led_without_me(self) -> bool:
+        """Whether a majority of all voters, without this one, says at this moment that the same other voter leads in the same term.
+
+        What the gossip says may be from before this voter's end, when it led itself.
+        """
+        cards = (await self._ask_voters(lambda name: name)).values()
+        claims = Counter((card.get("leader_id"), card.get("term")) for card in cards if card.get("voting") is not False)
+        return any(leader not in (None, self.name) and count >= self.standing.majority for (leader, unused_term), count in claims.items())
 
     def _vote(self) -> None:
         # Only voters pay for loading the engine.
