@@ -306,7 +306,7 @@ def diagnose(cluster: t.Mapping[str, t.Any], plan: t.Mapping[str, t.Any], observ
         if answers(observation) and not state["nodes"][name]["connected"]:
             own.append(_findings.make("NOT_CONNECTED", name, ["no other node's record of its heartbeat moved within the window"]))
         view = _section(observation, "view")
-        if name in cluster["voters"] and view.get("answers") and view.get("voting") is False:
+        if name in cluster["voters"] and view.get("answers") and _cluster_view.abstains(view):
             own.append(_findings.make("VOTER_NOT_VOTING", name, [view.get("election_fault") or "it gives no reason"]))
         findings += own
     findings += [dict(item) for item in cluster.get("findings") or []]
